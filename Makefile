@@ -47,7 +47,7 @@ $(STAMPS)/packages: pyproject.toml constraints.txt $(STAMPS)/torch
 
 # The package itself, editable: only its path and its console script; the library is built below, into src/gossamer.
 $(STAMPS)/install: pyproject.toml src/gossamer/_version.py $(STAMPS)/packages
-	@$(PIP) --no-deps --no-build-isolation -C editable.mode=inplace -C wheel.cmake=false -e .
+	@$(PIP) --no-deps --no-build-isolation -C editable.mode=inplace -C wheel.cmake=false -C wheel.py-api=py3 -e .
 	@touch $@
 
 setup: $(STAMPS)/install native  ## virtual environment with everything, native library
