@@ -1,0 +1,66 @@
+"""What is measured: one network in two forms, packed and dense.
+
+Dense engines get the dense twin. Where only the packed file is known, its twin is the same network with every absent weight
+stored as a zero: dense engines do not look at values, so their latency is that of the dense network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gossamer.formats import unpack
+from gossamer.formats.packed_file import PackedFile, read
+from gossamer.graph import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Files and data that the engines are measured on.
+
+    packed: the sparse packed file. dense: packed file of the dense twin, or None for `packed` itself with its zeros stored.
+    calibration: float32 [n, ...] real inputs of the first input, for engines that quantize; None takes random ones.
+    """
+
+    packed: Path
+    dense: Path | None = None
+    calibration: np.ndarray | None = None
+
+    @property
+    def dense_path(self) -> Path:
+        """The file that dense engines read."""
+        return self.dense if self.dense is not None else self.packed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseNetwork:
+    """A network with every weight as a dense float32 array, by weight name."""
+
+    network: Network
+    weights: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, path: Path) -> DenseNetwork:
+        """Read a packed file and unpack every weight."""
+        packed: PackedFile = read(path)
+        weights = {name: unpack(weight)[0] for name, weight in packed.weights.items()}
+        return cls(network=packed.manifest.network, weights=weights)
+
+    def input_shapes(self, batch: int) -> list[tuple[int, ...]]:
+        """Concrete shapes of the inputs; a network with a fixed batch keeps its own."""
+        return [
+            tuple(batch if isinstance(size, str) else size for size in value.shape) for value in self.network.inputs
+        ]
+
+    def conv_weight(self, name: str, kernel: tuple[int, int]) -> np.ndarray:
+        """Weight of a convolution as [O, I/groups, kh, kw], from its matrix [O, kh*kw*I/groups]."""
+        matrix = self.weights[name]
+        return np.ascontiguousarray(matrix.reshape(matrix.shape[0], *kernel, -1).transpose(0, 3, 1, 2))
+
+
+def random_inputs(shapes: list[tuple[int, ...]], seed: int) -> list[np.ndarray]:
+    """Normal float32 inputs, the same for every engine."""
+    generator = np.random.default_rng(seed)
+    return [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]

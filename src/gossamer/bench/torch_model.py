@@ -1,0 +1,131 @@
+"""A packed network as a PyTorch module with dense float32 weights: what a user of eager PyTorch would run (batch norms folded)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gossamer.bench.subject import DenseNetwork
+from gossamer.graph import Node
+
+
+class TorchModel(torch.nn.Module):
+    """Executes the nodes of a network in order with torch.nn.functional; returns the outputs in the network's order."""
+
+    def __init__(self, dense: DenseNetwork, memory_format: torch.memory_format) -> None:
+        super().__init__()
+        self._network = dense.network
+        self._weights: dict[tuple[str, str], Tensor] = {}
+        for node in dense.network.nodes:
+            for role, name in node.weights.items():
+                if node.op == "conv2d" and role == "weight":
+                    weight = torch.from_numpy(dense.conv_weight(name, tuple(node.attributes["kernel"])))
+                    weight = weight.contiguous(memory_format=memory_format)
+                else:
+                    weight = torch.from_numpy(dense.weights[name])
+                self._weights[node.name, role] = weight
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        """Inputs in the network's order, float32."""
+        values = dict(zip((value.name for value in self._network.inputs), inputs, strict=True))
+        for node in self._network.nodes:
+            values[node.outputs[0]] = _RUN[node.op](self, node, [values[name] for name in node.inputs])
+        return [values[output.value] for output in self._network.outputs]
+
+    def weight(self, node: Node, role: str) -> Tensor | None:
+        """The weight of a role, None where the node has none."""
+        return self._weights.get((node.name, role))
+
+
+_Run = Callable[[TorchModel, Node, list[Tensor]], Tensor]
+
+
+def _padded(x: Tensor, padding: list[int], value: float = 0.0) -> tuple[Tensor, tuple[int, int]]:
+    """Symmetric padding is left to the operator; anything else is written out."""
+    top, left, bottom, right = padding
+    if top == bottom and left == right:
+        return x, (top, left)
+    return F.pad(x, (left, right, top, bottom), value=value), (0, 0)
+
+
+def _conv2d(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    attributes = node.attributes
+    x, padding = _padded(inputs[0], attributes["padding"])
+    weight = model.weight(node, "weight")
+    assert weight is not None
+    return F.conv2d(
+        x,
+        weight,
+        model.weight(node, "bias"),
+        attributes["stride"],
+        padding,
+        attributes["dilation"],
+        attributes["groups"],
+    )
+
+
+def _linear(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    weight = model.weight(node, "weight")
+    assert weight is not None
+    return F.linear(inputs[0], weight, model.weight(node, "bias"))
+
+
+def _channel_affine(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    scale, shift = model.weight(node, "scale"), model.weight(node, "shift")
+    assert scale is not None and shift is not None
+    shape = (-1, *([1] * (inputs[0].ndim - 2)))
+    return inputs[0] * scale.view(shape) + shift.view(shape)
+
+
+def _layer_norm(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    shape = inputs[0].shape[-node.attributes["axes"] :]
+    weight, bias = model.weight(node, "weight"), model.weight(node, "bias")
+    return F.layer_norm(
+        inputs[0],
+        shape,
+        None if weight is None else weight.view(shape),
+        None if bias is None else bias.view(shape),
+        node.attributes["epsilon"],
+    )
+
+
+def _max_pool2d(_: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    attributes = node.attributes
+    x, padding = _padded(inputs[0], attributes["padding"], value=float("-inf"))
+    return F.max_pool2d(x, attributes["kernel"], attributes["stride"], padding, attributes["dilation"])
+
+
+def _avg_pool2d(_: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    attributes = node.attributes
+    if attributes["count_include_pad"]:
+        x, padding = _padded(inputs[0], attributes["padding"])
+        return F.avg_pool2d(x, attributes["kernel"], attributes["stride"], padding)
+    x, padding = _padded(inputs[0], attributes["padding"])
+    if x is inputs[0]:
+        return F.avg_pool2d(x, attributes["kernel"], attributes["stride"], padding, count_include_pad=False)
+    inside, _ = _padded(torch.ones_like(inputs[0][:1, :1]), attributes["padding"])
+    window = (attributes["kernel"], attributes["stride"])
+    return F.avg_pool2d(x, *window) / F.avg_pool2d(inside, *window)
+
+
+_RUN: dict[str, _Run] = {
+    "conv2d": _conv2d,
+    "linear": _linear,
+    "channel_affine": _channel_affine,
+    "layer_norm": _layer_norm,
+    "relu": lambda _, __, inputs: F.relu(inputs[0]),
+    "relu6": lambda _, __, inputs: F.relu6(inputs[0]),
+    "silu": lambda _, __, inputs: F.silu(inputs[0]),
+    "sigmoid": lambda _, __, inputs: torch.sigmoid(inputs[0]),
+    "gelu": lambda _, node, inputs: F.gelu(inputs[0], approximate=node.attributes["approximate"]),
+    "softmax": lambda _, node, inputs: F.softmax(inputs[0], dim=node.attributes["axis"]),
+    "add": lambda _, __, inputs: inputs[0] + inputs[1],
+    "concat": lambda _, node, inputs: torch.cat(inputs, dim=node.attributes["axis"]),
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
+    "adaptive_avg_pool2d": lambda _, node, inputs: F.adaptive_avg_pool2d(inputs[0], node.attributes["output"]),
+    "flatten": lambda _, node, inputs: torch.flatten(inputs[0], node.attributes["start"]),
+}

@@ -1,0 +1,136 @@
+"""Sections of a report, made from the plain JSON that `bench` and `train` write: one function a section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gossamer.report import plots
+from gossamer.report.page import Figure, Section, Table, Text
+
+Json = Mapping[str, Any]
+
+
+def training(runs: Mapping[str, Sequence[Json]]) -> Section:
+    """Accuracy, loss and density over the steps. runs: name -> rows of metrics.jsonl (keys step, loss, density, test_accuracy)."""
+    blocks: list[Figure] = []
+    for key, label, percent in (
+        ("test_accuracy", "accuracy on the test images, %", True),
+        ("loss", "training loss", False),
+        ("density", "density (weights kept), %", True),
+    ):
+        series = {name: _series(rows, key) for name, rows in runs.items()}
+        series = {name: points for name, points in series.items() if points[0]}
+        if series:
+            svg = plots.lines(series, x_label="optimizer steps", y_label=label, percent=percent)
+            blocks.append(Figure(svg=svg, caption=f"{label[0].upper()}{label[1:]} over the training steps."))
+    return Section(title="Training", blocks=tuple(blocks))
+
+
+def engines(bench: Json) -> Section:
+    """The comparison table, latency, size and memory bars. bench: BenchResult.to_json()."""
+    rows = bench["engines"]
+    measured = [row for row in rows if row["timing"] is not None]
+    marked = tuple(index for index, row in enumerate(rows) if row["engine"] == "gossamer")
+    table = Table(
+        header=["engine", "accuracy", "on disk", "memory", "own memory", "p50", "p95", "min", f"vs {bench['reference']}"],
+        rows=[_engine_row(row, bench["ratios"]) for row in rows],
+        marked=marked,
+    )
+    figures = [
+        ("Latency of one inference, median.", {row["engine"]: row["timing"]["p50"] for row in measured}, "ms", 3),
+        ("Size on disk.", {row["engine"]: row["bytes_on_disk"] / 1024 for row in measured}, "KiB", 0),
+        (
+            "Resident memory of a fresh process, less that of a bare Python with NumPy.",
+            {row["engine"]: row["memory"]["own"] / 2**20 for row in measured if row["memory"]},
+            "MiB",
+            1,
+        ),
+    ]
+    bars = [
+        Figure(svg=plots.bars(values, unit=unit, marked=("gossamer",), digits=digits), caption=caption)
+        for caption, values, unit, digits in figures
+        if values
+    ]
+    remarks = [f"{row['engine']}: {row['note']}" for row in rows if row["note"]]
+    remarks += [f"{row['engine']} was not measured: {row['error']}" for row in rows if row["error"]]
+    notes = tuple(Text(text=text, note=True) for text in [*remarks, *bench["warnings"], _how(bench)])
+    return Section(title="Against the dense engines", blocks=(Text(text=bench["verdict"]), table, *bars, *notes))
+
+
+def layers(bench: Json) -> Section:
+    """The kernel that ran for every layer, its time, and why it was chosen."""
+    rows = bench["layers"]
+    total = sum(row["seconds"] for row in rows) or 1.0
+    table = Table(
+        header=["layer", "op", "kernel", "kept", "density", "MACs", "µs", "share", "GFLOP/s", "why"],
+        rows=[_layer_row(row, total) for row in rows],
+        words=(9,),
+    )
+    return Section(title="Layer by layer", blocks=(table, Text(text=_LAYER_NOTE, note=True)))
+
+
+def density(bench: Json) -> Section:
+    """How much of every layer was kept."""
+    weighted = {row["name"]: row["num_kept"] / row["num_weights"] for row in bench["layers"] if row["num_weights"]}
+    svg = plots.columns(weighted, y_label="weights kept, %", percent=True)
+    return Section(title="Density of every layer", blocks=(Figure(svg=svg, caption="Share of the weights kept."),))
+
+
+def machine(bench: Json) -> Section:
+    """Where it was measured, and with which versions."""
+    facts = dict(bench["machine"])
+    versions = facts.pop("versions")
+    rows = [[key, str(value)] for key, value in facts.items()]
+    rows += [[f"{package} version", version] for package, version in versions.items()]
+    return Section(title="Machine and versions", blocks=(Table(header=["what", "value"], rows=rows, words=(1,)),))
+
+
+_LAYER_NOTE = (
+    "One profiled inference, the fastest of ten. A layer fused into another costs nothing of its own. MACs are those of kept "
+    "weights; 1 MAC = 2 FLOPs."
+)
+
+
+def _series(rows: Sequence[Json], key: str) -> tuple[list[float], list[float]]:
+    points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _engine_row(row: Json, ratios: Json) -> list[str]:
+    timing, memory, ratio = row["timing"], row["memory"], ratios[row["engine"]]
+    if timing is None:
+        return [row["engine"], *["–"] * 8]
+    return [
+        row["engine"],
+        "–" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %",
+        f"{row['bytes_on_disk'] / 1024:,.1f} KiB",
+        "–" if memory is None else f"{memory['resident'] / 2**20:,.1f} MiB",
+        "–" if memory is None else f"{memory['own'] / 2**20:,.1f} MiB",
+        *(f"{timing[key]:.3f} ms" for key in ("p50", "p95", "minimum")),
+        "–" if ratio is None else f"{ratio:.2f}x",
+    ]
+
+
+def _layer_row(row: Json, total: float) -> list[str]:
+    seconds, weights = row["seconds"], row["num_weights"]
+    return [
+        row["name"],
+        row["op"],
+        row["kernel"],
+        f"{row['num_kept']:,}" if weights else "–",
+        f"{100 * row['num_kept'] / weights:.1f} %" if weights else "–",
+        f"{row['macs']:,}" if row["macs"] else "–",
+        f"{1e6 * seconds:.1f}" if seconds else "–",
+        f"{100 * seconds / total:.1f} %" if seconds else "–",
+        f"{2e-9 * row['macs'] / seconds:.1f}" if seconds and row["macs"] else "–",
+        row["reason"],
+    ]
+
+
+def _how(bench: Json) -> str:
+    quick = " Quick run: fewer repeats, not to be quoted." if bench["quick"] else ""
+    return (
+        f"Batch {bench['batch']}, {bench['threads']} thread(s), one process pinned to as many cores, engines in turns "
+        f"({bench['rounds']} rounds), hot weights. Memory is that of a fresh process after five inferences.{quick}"
+    )
