@@ -1,0 +1,43 @@
+"""Shapes, names and sizes of the shipped networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer.tasks.models import mlp, resnet20
+
+
+def test_resnet20_has_torchvision_names() -> None:
+    names = set(dict(resnet20().named_parameters()))
+    assert {
+        "conv1.weight",
+        "bn1.weight",
+        "layer1.0.conv1.weight",
+        "layer3.2.bn2.bias",
+        "fc.weight",
+        "fc.bias",
+    } <= names
+    assert {"layer2.0.downsample.0.weight", "layer2.0.downsample.1.weight"} <= names
+    assert not any(name.startswith("layer1.0.downsample") for name in names)
+
+
+def test_resnet20_weights_by_hand() -> None:
+    # stem; stage 1: 6 of 16x16x9; stage 2: 16x32x9, 5 of 32x32x9, 16x32; stage 3 likewise; linear
+    expected = 144 + 6 * 2304 + 4608 + 5 * 9216 + 512 + 18432 + 5 * 36864 + 2048 + 640
+    weights = [m.weight.numel() for m in resnet20().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert sum(weights) == expected
+    assert len(weights) == 19 + 2 + 1  # 19 convolutions, 2 shortcuts, 1 linear
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "classes", "width"), [(28, 1, 10, 16), (32, 3, 100, 8), (5, 2, 3, 4)]
+)
+def test_resnet20_shapes(size: int, channels: int, classes: int, width: int) -> None:
+    model = resnet20(classes, channels, width).eval()
+    assert model(torch.zeros(2, channels, size, size)).shape == (2, classes)
+
+
+def test_mlp() -> None:
+    model = mlp(num_classes=3, in_features=12, hidden=(7,))
+    assert model(torch.zeros(2, 3, 2, 2)).shape == (2, 3)
+    assert mlp(hidden=())(torch.zeros(1, 1, 28, 28)).shape == (1, 10)
