@@ -21,8 +21,8 @@ def write_atomic(path: Path, content: bytes) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except OSError as error:
         raise GossamerError(f"cannot write {path}: {error}; the file that was there is unchanged") from error
     finally:

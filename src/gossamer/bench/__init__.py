@@ -1,4 +1,5 @@
-"""Engines side by side on this machine: latency, memory, size and accuracy of a packed network and of its dense twin."""
+"""Engines side by side on this machine: latency, memory, size and accuracy of a packed network and of its
+dense twin."""
 
 from gossamer.bench.result import BenchResult, EngineResult
 from gossamer.bench.run import DEFAULT_ENGINES, run

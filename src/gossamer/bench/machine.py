@@ -11,7 +11,8 @@ _PACKAGES = ("gossamer", "numpy", "torch", "onnx", "onnxruntime", "openvino", "n
 
 
 def describe() -> dict[str, object]:
-    """Machine, CPU model, CPUs that this process may use, instruction set, versions of everything measured."""
+    """Machine, CPU model, CPUs that this process may use, instruction set, versions of everything
+    measured."""
     from gossamer.kernels import native
 
     versions = {}

@@ -1,8 +1,9 @@
 """Timing several engines fairly on a noisy machine.
 
-The engines take turns: a round gives every engine one burst of calls, the order rotates from round to round, so that a slow
-phase of the machine hits all alike. The first call of a burst pays for the caches that the engine before it has filled; it is
-recorded apart (`cold`), the others are the `hot` ones that p50 and p95 speak of. Ratios are of medians, minima stand beside them.
+The engines take turns: a round gives every engine one burst of calls, the order rotates from round to round,
+so that a slow phase of the machine hits all alike. The first call of a burst pays for the caches that the
+engine before it has filled; it is recorded apart (`cold`), the others are the `hot` ones that p50 and p95
+speak of. Ratios are of medians, minima stand beside them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Timing:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[tuple[int, ...]]:
-    """Keep this process on its first `threads` allowed CPUs; yields them (empty where the system cannot pin)."""
+    """Keep this process on its first `threads` allowed CPUs; yields them (empty where the system cannot
+    pin)."""
     if not hasattr(os, "sched_setaffinity"):
         yield ()
         return
@@ -66,7 +68,8 @@ def interleave(
     burst_ms: float = 20.0,
     tick: Callable[[int, int], None] | None = None,
 ) -> dict[str, Timing]:
-    """Time every call in turns: `rounds` rounds of bursts of about `burst_ms` milliseconds each (at least 3 calls).
+    """Time every call in turns: `rounds` rounds of bursts of about `burst_ms` milliseconds each (at least 3
+    calls).
 
     tick(done, rounds), where given, is called after each round (progress).
     """

@@ -1,7 +1,8 @@
-"""Resident memory of an engine in a process of its own: `python -m gossamer.bench.memory ENGINE PATH BATCH THREADS SHAPES`.
+"""Resident memory of an engine in a process of its own: `python -m gossamer.bench.memory ENGINE PATH BATCH
+THREADS SHAPES`.
 
-A process that serves the network does three things: it imports the engine, opens the artifact, answers. What it then holds
-resident is what a server pays. `own` subtracts a bare Python with NumPy, measured the same way.
+A process that serves the network does three things: it imports the engine, opens the artifact, answers. What
+it then holds resident is what a server pays. `own` subtracts a bare Python with NumPy, measured the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ BASELINE = "python-numpy"
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes. resident: VmRSS after five inferences. peak: VmHWM since the start. own: resident less a bare Python with NumPy."""
+    """Bytes. resident: VmRSS after five inferences. peak: VmHWM since the start. own: resident less a bare
+    Python with NumPy."""
 
     resident: int
     peak: int

@@ -1,4 +1,5 @@
-"""A packed network as an ONNX model with dense float32 weights, for the engines that users would pick instead.
+"""A packed network as an ONNX model with dense float32 weights, for the engines that users would pick
+instead.
 
 Shapes are fixed to one batch, which gives those engines their best case.
 """
@@ -164,8 +165,8 @@ def _adaptive_avg_pool2d(builder: _Builder, node: Node) -> None:
     out_height, out_width = node.attributes["output"]
     if height % out_height or width % out_width:
         raise RuntimeFailure(
-            f"node {node.name!r}: ONNX has no adaptive pooling from {height}x{width} to {out_height}x{out_width}; "
-            f"expected sizes that divide"
+            f"node {node.name!r}: expected an adaptive pooling whose sizes divide, "
+            f"got {height}x{width} to {out_height}x{out_width}; ONNX has no other"
         )
     kernel = [height // out_height, width // out_width]
     if [out_height, out_width] == [1, 1]:

@@ -14,8 +14,8 @@ NOISY = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class EngineResult:
-    """One engine. bytes_on_disk: all that it ships with. accuracy: fraction of right answers, where labelled data were given.
-    error: why it could not be measured (then nothing else is set)."""
+    """One engine. bytes_on_disk: all that it ships with. accuracy: fraction of right answers, where labelled
+    data were given. error: why it could not be measured (then nothing else is set)."""
 
     engine: str
     bytes_on_disk: int = 0
@@ -30,8 +30,9 @@ class EngineResult:
 class BenchResult:
     """Engines side by side on one machine.
 
-    batch, threads: of the measurement. rounds: bursts of each engine. layers: rows of the packed network's plan with
-    `seconds` of a profiled run. machine: see machine.describe. quick: fewer repeats, not to be quoted.
+    batch, threads: of the measurement. rounds: bursts of each engine. layers: rows of the packed network's
+    plan with `seconds` of a profiled run. machine: see machine.describe. quick: fewer repeats, not to be
+    quoted.
     """
 
     network: str
@@ -52,7 +53,11 @@ class BenchResult:
     def reference(self) -> str | None:
         """The engine that ratios refer to: ONNX Runtime, or the first dense one that was measured."""
         measured = [row.engine for row in self.engines if row.timing is not None]
-        return REFERENCE if REFERENCE in measured else next((name for name in measured if name != "gossamer"), None)
+        return (
+            REFERENCE
+            if REFERENCE in measured
+            else next((name for name in measured if name != "gossamer"), None)
+        )
 
     def ratio(self, engine: str) -> float | None:
         """How many times faster than the reference, of medians (below 1: slower)."""
@@ -69,11 +74,22 @@ class BenchResult:
         factor = rivals[best] / measured["gossamer"]
         if factor >= 1:
             return f"gossamer is the fastest: {factor:.2f}x over {best}, the best of the others."
-        return f"{best} is the fastest here: {1 / factor:.2f}x over gossamer. Dense wins on this network and machine."
+        lead = f"{best} is the fastest here, {1 / factor:.2f}x over gossamer"
+        return f"{lead}: dense wins on this network and machine."
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table, as text; absent figures are a dash."""
-        header = ["engine", "accuracy", "disk", "memory", "own memory", "p50", "p95", "min", f"vs {self.reference}"]
+        header = [
+            "engine",
+            "accuracy",
+            "disk",
+            "memory",
+            "own memory",
+            "p50",
+            "p95",
+            "min",
+            f"vs {self.reference}",
+        ]
         return header, [self._row(row) for row in self.engines]
 
     def _row(self, row: EngineResult) -> list[str]:
@@ -86,7 +102,11 @@ class BenchResult:
             kib(row.bytes_on_disk),
             "-" if memory is None else mib(memory.resident),
             "-" if memory is None else mib(memory.own),
-            *(["-"] * 3 if timing is None else [f"{x:.3f} ms" for x in (timing.p50, timing.p95, timing.minimum)]),
+            *(
+                ["-"] * 3
+                if timing is None
+                else [f"{x:.3f} ms" for x in (timing.p50, timing.p95, timing.minimum)]
+            ),
             "-" if ratio is None else f"{ratio:.2f}x",
         ]
 
@@ -100,7 +120,8 @@ class BenchResult:
         return "\n".join([*lines, self.verdict()])
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values; keys are the field names, times in milliseconds, sizes in bytes."""
+        """Everything as plain JSON values; keys are the field names, times in milliseconds, sizes in
+        bytes."""
         result = asdict(self)
         result["reference"] = self.reference
         result["ratios"] = {row.engine: self.ratio(row.engine) for row in self.engines}
@@ -111,7 +132,8 @@ class BenchResult:
 def noise_warnings(timings: dict[str, Timing]) -> list[str]:
     """Engines whose p95 is far above their median: the machine was busy."""
     return [
-        f"{name}: p95 is {timing.p95 / timing.p50:.1f} times the median; the machine is noisy, trust ratios and minima only"
+        f"{name}: p95 is {timing.p95 / timing.p50:.1f} times the median; the machine is noisy: "
+        "trust ratios and minima only"
         for name, timing in timings.items()
         if timing.p95 > NOISY * timing.p50
     ]
@@ -145,8 +167,8 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     yy   5
     """
     widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) if column == 0 else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in [header, *rows]
-    ]
+    lines = []
+    for line in [header, *rows]:
+        first, *others = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        lines.append("  ".join([first, *(cell.strip().rjust(len(cell)) for cell in others)]))
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

@@ -38,18 +38,23 @@ def run(
     labelled: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> BenchResult:
-    """Measure latency, memory and size of `packed` and of its dense twin in every engine, interleaved and pinned.
+    """Measure latency, memory and size of `packed` and of its dense twin in every engine, interleaved and
+    pinned.
 
-    packed: packed file. dense: packed file of the dense twin (default: `packed` with zeros stored). engines: names of
-    ENGINES. rounds: bursts of each engine (default 30; 5 with quick). calibration: float32 inputs [n, ...] for int8.
-    labelled: (inputs float32 [n, ...], labels [n]) to measure every engine's accuracy. progress: called with one line of
-    text a phase. An engine that cannot run is reported with the reason, it does not end the benchmark.
+    packed: packed file. dense: packed file of the dense twin (default: `packed` with zeros stored). engines:
+    names of ENGINES. rounds: bursts of each engine (default 30; 5 with quick). calibration: float32 inputs
+    [n, ...] for int8. labelled: (inputs float32 [n, ...], labels [n]) to measure every engine's accuracy.
+    progress: called with one line of text a phase. An engine that cannot run is reported with the reason, it
+    does not end the benchmark.
 
-    Raises RuntimeFailure for unknown engines, thread counts above this process's CPUs and batches outside the file's range.
+    Raises RuntimeFailure for unknown engines, thread counts above this process's CPUs and batches outside
+    the file's range.
     """
     names = _checked(engines, threads)
     rounds = rounds if rounds is not None else (QUICK_ROUNDS if quick else ROUNDS)
-    subject = Subject(packed=Path(packed), dense=None if dense is None else Path(dense), calibration=calibration)
+    subject = Subject(
+        packed=Path(packed), dense=None if dense is None else Path(dense), calibration=calibration
+    )
     tell = progress or (lambda line: None)
     twin = DenseNetwork.of(subject.packed)
     shapes = twin.input_shapes(batch)
@@ -64,10 +69,14 @@ def run(
                 artifacts[name] = ENGINES[name].build(subject, Path(folder), batch=batch)
                 runs[name] = ENGINES[name].open(artifacts[name].path, batch=batch, threads=threads)
                 runs[name](inputs)
-            except Exception as error:  # other engines raise types of their own; each reason goes into the table
+            except (
+                Exception
+            ) as error:  # other engines raise types of their own; each reason goes into the table
                 if ENGINES[name].runs_packed:
                     raise
-                errors[name] = f"{error}" if isinstance(error, GossamerError) else f"{type(error).__name__}: {error}"
+                errors[name] = (
+                    f"{error}" if isinstance(error, GossamerError) else f"{type(error).__name__}: {error}"
+                )
                 runs.pop(name, None)
         tell(f"timing {', '.join(runs)}: {rounds} rounds")
         timings = interleave({name: _call(run, inputs) for name, run in runs.items()}, rounds=rounds)
@@ -99,7 +108,8 @@ def run(
 
 
 def accuracy(run_engine: Run, inputs: np.ndarray, labels: np.ndarray, *, batch: int) -> float:
-    """Fraction of examples whose largest first output is at the label; the last incomplete batch is filled up and cut."""
+    """Fraction of examples whose largest first output is at the label; the last incomplete batch is filled
+    up and cut."""
     right = 0
     for start in range(0, len(inputs), batch):
         part = inputs[start : start + batch]
@@ -113,7 +123,9 @@ def _checked(engines: Sequence[str], threads: int) -> list[str]:
     names = list(dict.fromkeys(engine.replace("-", "_") for engine in engines))
     unknown = [name for name in names if name not in ENGINES]
     if unknown or not names:
-        raise RuntimeFailure(f"expected engines out of {', '.join(ENGINES)}, got {', '.join(unknown) or 'none'}")
+        raise RuntimeFailure(
+            f"expected engines out of {', '.join(ENGINES)}, got {', '.join(unknown) or 'none'}"
+        )
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if not 1 <= threads <= cpus:
         raise RuntimeFailure(f"expected 1 to {cpus} threads (the CPUs this process may use), got {threads}")
@@ -124,10 +136,14 @@ def _call(run_engine: Run, inputs: list[np.ndarray]) -> Callable[[], object]:
     return lambda: run_engine(inputs)
 
 
-def _profiled_layers(packed: Path, inputs: list[np.ndarray], batch: int, threads: int) -> list[dict[str, object]]:
+def _profiled_layers(
+    packed: Path, inputs: list[np.ndarray], batch: int, threads: int
+) -> list[dict[str, object]]:
     """Rows of the plan; seconds are the minimum of ten profiled runs."""
     session = runtime.load(packed, threads=threads, max_batch=batch)
-    return session.profile(dict(zip((value.name for value in session.inputs), inputs, strict=True)), repeats=10)
+    return session.profile(
+        dict(zip((value.name for value in session.inputs), inputs, strict=True)), repeats=10
+    )
 
 
 def _row(

@@ -1,7 +1,8 @@
 """What is measured: one network in two forms, packed and dense.
 
-Dense engines get the dense twin. Where only the packed file is known, its twin is the same network with every absent weight
-stored as a zero: dense engines do not look at values, so their latency is that of the dense network.
+Dense engines get the dense twin. Where only the packed file is known, its twin is the same network with
+every absent weight stored as a zero: dense engines do not look at values, so their latency is that of the
+dense network.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from gossamer.graph import Network
 class Subject:
     """Files and data that the engines are measured on.
 
-    packed: the sparse packed file. dense: packed file of the dense twin, or None for `packed` itself with its zeros stored.
-    calibration: float32 [n, ...] real inputs of the first input, for engines that quantize; None takes random ones.
+    packed: the sparse packed file. dense: packed file of the dense twin, or None for `packed` itself with
+    its zeros stored. calibration: float32 [n, ...] real inputs of the first input, for engines that
+    quantize; None takes random ones.
     """
 
     packed: Path
@@ -51,7 +53,8 @@ class DenseNetwork:
     def input_shapes(self, batch: int) -> list[tuple[int, ...]]:
         """Concrete shapes of the inputs; a network with a fixed batch keeps its own."""
         return [
-            tuple(batch if isinstance(size, str) else size for size in value.shape) for value in self.network.inputs
+            tuple(batch if isinstance(size, str) else size for size in value.shape)
+            for value in self.network.inputs
         ]
 
     def conv_weight(self, name: str, kernel: tuple[int, int]) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""A packed network as a PyTorch module with dense float32 weights: what a user of eager PyTorch would run (batch norms folded)."""
+"""A packed network as a PyTorch module with dense float32 weights: what a user of eager PyTorch would run
+(batch norms folded)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from gossamer.graph import Node
 
 
 class TorchModel(torch.nn.Module):
-    """Executes the nodes of a network in order with torch.nn.functional; returns the outputs in the network's order."""
+    """Executes the nodes of a network in order with torch.nn.functional; returns the outputs in the
+    network's order."""
 
     def __init__(self, dense: DenseNetwork, memory_format: torch.memory_format) -> None:
         super().__init__()
@@ -75,7 +77,8 @@ def _linear(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
 
 def _channel_affine(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
     scale, shift = model.weight(node, "scale"), model.weight(node, "shift")
-    assert scale is not None and shift is not None
+    assert scale is not None
+    assert shift is not None
     shape = (-1, *([1] * (inputs[0].ndim - 2)))
     return inputs[0] * scale.view(shape) + shift.view(shape)
 
@@ -126,6 +129,8 @@ _RUN: dict[str, _Run] = {
     "concat": lambda _, node, inputs: torch.cat(inputs, dim=node.attributes["axis"]),
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
-    "adaptive_avg_pool2d": lambda _, node, inputs: F.adaptive_avg_pool2d(inputs[0], node.attributes["output"]),
+    "adaptive_avg_pool2d": lambda _, node, inputs: F.adaptive_avg_pool2d(
+        inputs[0], node.attributes["output"]
+    ),
     "flatten": lambda _, node, inputs: torch.flatten(inputs[0], node.attributes["start"]),
 }

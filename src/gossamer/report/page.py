@@ -1,6 +1,8 @@
-"""One self-contained HTML page: no script, no font, no picture from elsewhere; it can be mailed and opened in ten years.
+"""One self-contained HTML page: no script, no font, no picture from elsewhere; it can be mailed and opened
+in ten years.
 
-A page is a title and sections; a section is a heading and blocks (text, key figures, tables, figures as inline SVG).
+A page is a title and sections; a section is a heading and blocks (text, key figures, tables, figures as
+inline SVG).
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import Protocol
 from gossamer.files import write_atomic
 
 _STYLE = """
-:root { --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea; --paper: #ffffff; --shade: #f5f7fa; --accent: #0b7285; }
+:root { --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
+        --paper: #ffffff; --shade: #f5f7fa; --accent: #0b7285; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--shade); color: var(--ink);
        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
@@ -22,13 +25,16 @@ h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 0 0 12px; }
 p { margin: 0 0 12px; max-width: 78ch; }
 .lead { color: var(--soft); margin-bottom: 24px; }
-section { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 20px 24px; margin: 0 0 20px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 0 0 12px; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 8px;
+          padding: 20px 24px; margin: 0 0 20px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr));
+           gap: 12px; margin: 0 0 12px; }
 .figures div { background: var(--shade); border-radius: 6px; padding: 12px 14px; }
 .figures b { display: block; font-size: 22px; line-height: 1.3; color: var(--accent); }
 .figures span { color: var(--soft); font-size: 13px; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; margin: 0 0 12px; }
+table { border-collapse: collapse; width: 100%; margin: 0 0 12px;
+        font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
@@ -69,7 +75,9 @@ class KeyFigures:
 
     def html(self) -> str:
         """A grid of tiles."""
-        tiles = "".join(f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in self.figures)
+        tiles = "".join(
+            f"<div><b>{escape(value)}</b><span>{escape(label)}</span></div>" for value, label in self.figures
+        )
         return f'<div class="figures">{tiles}</div>'
 
 
@@ -86,7 +94,7 @@ class Table:
         """<table> in a scrolling box."""
         head = "".join(self._cell("th", column, text) for column, text in enumerate(self.header))
         body = "".join(
-            f"<tr{' class="marked"' if index in self.marked else ''}>"
+            ('<tr class="marked">' if index in self.marked else "<tr>")
             + "".join(self._cell("td", column, text) for column, text in enumerate(row))
             + "</tr>"
             for index, row in enumerate(self.rows)
@@ -107,7 +115,9 @@ class Figure:
 
     def html(self) -> str:
         """<figure>."""
-        return f'<figure role="img" aria-label="{escape(self.caption)}">{self.svg}<figcaption>{escape(self.caption)}</figcaption></figure>'
+        caption = escape(self.caption)
+        drawing = f'<figure role="img" aria-label="{caption}">{self.svg}'
+        return f"{drawing}<figcaption>{caption}</figcaption></figure>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +129,8 @@ class Section:
 
     def html(self) -> str:
         """<section>."""
-        return f"<section><h2>{escape(self.title)}</h2>{''.join(block.html() for block in self.blocks)}</section>"
+        blocks = "".join(block.html() for block in self.blocks)
+        return f"<section><h2>{escape(self.title)}</h2>{blocks}</section>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,23 @@ COLOURS = {"gossamer": "#0b7285", "other": "#b7c0cb", "dense": "#868e96", "spars
 
 
 def lines(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, percent: bool = False
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    percent: bool = False,
 ) -> str:
     """One line a series: name -> (x, y). Names `dense` and `sparse` keep their colours in every report."""
     figure, axes = _figure(7.2, 3.2)
     for name, (x, y) in series.items():
-        axes.plot(x, [100 * value for value in y] if percent else y, marker="o", ms=3, label=name, color=COLOURS.get(name))
+        axes.plot(
+            x,
+            [100 * value for value in y] if percent else y,
+            marker="o",
+            ms=3,
+            label=name,
+            color=COLOURS.get(name),
+        )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(axis="y", alpha=0.3)
@@ -75,7 +86,9 @@ def _svg(figure: Figure) -> str:
     import matplotlib
 
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "gossamer", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "gossamer", "svg.fonttype": "none", "font.family": "DejaVu Sans"}
+    ):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     markup = buffer.getvalue()
     return re.sub(r"^.*?(?=<svg)", "", markup, flags=re.DOTALL)

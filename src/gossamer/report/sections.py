@@ -12,7 +12,8 @@ Json = Mapping[str, Any]
 
 
 def training(runs: Mapping[str, Sequence[Json]]) -> Section:
-    """Accuracy, loss and density over the steps. runs: name -> rows of metrics.jsonl (keys step, loss, density, test_accuracy)."""
+    """Accuracy, loss and density over the steps. runs: name -> rows of metrics.jsonl (keys step, loss,
+    density, test_accuracy)."""
     blocks: list[Figure] = []
     for key, label, percent in (
         ("test_accuracy", "accuracy on the test images, %", True),
@@ -33,12 +34,27 @@ def engines(bench: Json) -> Section:
     measured = [row for row in rows if row["timing"] is not None]
     marked = tuple(index for index, row in enumerate(rows) if row["engine"] == "gossamer")
     table = Table(
-        header=["engine", "accuracy", "on disk", "memory", "own memory", "p50", "p95", "min", f"vs {bench['reference']}"],
+        header=[
+            "engine",
+            "accuracy",
+            "on disk",
+            "memory",
+            "own memory",
+            "p50",
+            "p95",
+            "min",
+            f"vs {bench['reference']}",
+        ],
         rows=[_engine_row(row, bench["ratios"]) for row in rows],
         marked=marked,
     )
     figures = [
-        ("Latency of one inference, median.", {row["engine"]: row["timing"]["p50"] for row in measured}, "ms", 3),
+        (
+            "Latency of one inference, median.",
+            {row["engine"]: row["timing"]["p50"] for row in measured},
+            "ms",
+            3,
+        ),
         ("Size on disk.", {row["engine"]: row["bytes_on_disk"] / 1024 for row in measured}, "KiB", 0),
         (
             "Resident memory of a fresh process, less that of a bare Python with NumPy.",
@@ -55,7 +71,9 @@ def engines(bench: Json) -> Section:
     remarks = [f"{row['engine']}: {row['note']}" for row in rows if row["note"]]
     remarks += [f"{row['engine']} was not measured: {row['error']}" for row in rows if row["error"]]
     notes = tuple(Text(text=text, note=True) for text in [*remarks, *bench["warnings"], _how(bench)])
-    return Section(title="Against the dense engines", blocks=(Text(text=bench["verdict"]), table, *bars, *notes))
+    return Section(
+        title="Against the dense engines", blocks=(Text(text=bench["verdict"]), table, *bars, *notes)
+    )
 
 
 def layers(bench: Json) -> Section:
@@ -72,9 +90,13 @@ def layers(bench: Json) -> Section:
 
 def density(bench: Json) -> Section:
     """How much of every layer was kept."""
-    weighted = {row["name"]: row["num_kept"] / row["num_weights"] for row in bench["layers"] if row["num_weights"]}
+    weighted = {
+        row["name"]: row["num_kept"] / row["num_weights"] for row in bench["layers"] if row["num_weights"]
+    }
     svg = plots.columns(weighted, y_label="weights kept, %", percent=True)
-    return Section(title="Density of every layer", blocks=(Figure(svg=svg, caption="Share of the weights kept."),))
+    return Section(
+        title="Density of every layer", blocks=(Figure(svg=svg, caption="Share of the weights kept."),)
+    )
 
 
 def machine(bench: Json) -> Section:
@@ -83,12 +105,14 @@ def machine(bench: Json) -> Section:
     versions = facts.pop("versions")
     rows = [[key, str(value)] for key, value in facts.items()]
     rows += [[f"{package} version", version] for package, version in versions.items()]
-    return Section(title="Machine and versions", blocks=(Table(header=["what", "value"], rows=rows, words=(1,)),))
+    return Section(
+        title="Machine and versions", blocks=(Table(header=["what", "value"], rows=rows, words=(1,)),)
+    )
 
 
 _LAYER_NOTE = (
-    "One profiled inference, the fastest of ten. A layer fused into another costs nothing of its own. MACs are those of kept "
-    "weights; 1 MAC = 2 FLOPs."
+    "One profiled inference, the fastest of ten. A layer fused into another costs nothing of its own. "
+    "MACs are those of kept weights; 1 MAC = 2 FLOPs."
 )
 
 
@@ -131,6 +155,7 @@ def _layer_row(row: Json, total: float) -> list[str]:
 def _how(bench: Json) -> str:
     quick = " Quick run: fewer repeats, not to be quoted." if bench["quick"] else ""
     return (
-        f"Batch {bench['batch']}, {bench['threads']} thread(s), one process pinned to as many cores, engines in turns "
-        f"({bench['rounds']} rounds), hot weights. Memory is that of a fresh process after five inferences.{quick}"
+        f"Batch {bench['batch']}, {bench['threads']} thread(s), one process pinned to as many cores, "
+        f"engines in turns ({bench['rounds']} rounds), hot weights. "
+        f"Memory is that of a fresh process after five inferences.{quick}"
     )

@@ -1,4 +1,5 @@
-"""What every engine file provides: a name, `build` (what would be shipped) and `open` (what a serving process does with it)."""
+"""What every engine file provides: a name, `build` (what would be shipped) and `open` (what a serving
+process does with it)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Run = Callable[[Arrays], Arrays]
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """What an engine needs on disk. path: what `open` takes. bytes_on_disk: all files together. note: for the reader of the table."""
+    """What an engine needs on disk. path: what `open` takes. bytes_on_disk: all files together. note: for
+    the reader of the table."""
 
     path: Path
     bytes_on_disk: int
@@ -28,13 +30,15 @@ class Artifact:
 
 
 class Engine(Protocol):
-    """One way to run a network. `runs_packed` tells whether it runs the packed (sparse) file or the dense twin."""
+    """One way to run a network. `runs_packed` tells whether it runs the packed (sparse) file or the dense
+    twin."""
 
     name: str
     runs_packed: bool
 
     def build(self, subject: Subject, folder: Path, *, batch: int) -> Artifact:
-        """Write (or point to) the files that this engine would be shipped with. Raises GossamerError where it cannot."""
+        """Write (or point to) the files that this engine would be shipped with. Raises GossamerError where
+        it cannot."""
         ...
 
     def open(self, path: Path, *, batch: int, threads: int) -> Run:

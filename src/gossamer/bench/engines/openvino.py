@@ -16,7 +16,8 @@ CALIBRATION_SAMPLES = 256
 
 
 class OpenVino:
-    """Dense float32. The precision is pinned: on CPUs with bfloat16 units OpenVINO would otherwise leave float32 silently."""
+    """Dense float32. The precision is pinned: on CPUs with bfloat16 units OpenVINO would otherwise leave
+    float32 silently."""
 
     name = "openvino"
     runs_packed = False
@@ -32,7 +33,8 @@ class OpenVino:
 
 
 class OpenVinoInt8:
-    """Dense int8 by NNCF's post-training quantization with its default preset; weights and activations in 8 bits."""
+    """Dense int8 by NNCF's post-training quantization with its default preset; weights and activations in 8
+    bits."""
 
     name = "openvino_int8"
     runs_packed = False

@@ -12,7 +12,8 @@ from gossamer.bench.subject import DenseNetwork, Subject, random_inputs
 
 
 class Torch:
-    """Dense network, batch norms folded, torch.inference_mode; NCHW and channels_last are both tried when it is opened."""
+    """Dense network, batch norms folded, torch.inference_mode; NCHW and channels_last are both tried when it
+    is opened."""
 
     name = "torch"
     runs_packed = False
@@ -22,7 +23,9 @@ class Torch:
         del folder, batch
         weights = DenseNetwork.of(subject.dense_path).weights
         size = sum(weight.nbytes for weight in weights.values())
-        return Artifact(path=subject.dense_path, bytes_on_disk=size, note="eager, faster of NCHW and channels_last")
+        return Artifact(
+            path=subject.dense_path, bytes_on_disk=size, note="eager, faster of NCHW and channels_last"
+        )
 
     def open(self, path: Path, *, batch: int, threads: int) -> Run:
         """Build the module and keep the layout whose best of ten calls is shorter."""
@@ -38,7 +41,9 @@ class Torch:
             def run(inputs: Arrays) -> Arrays:
                 with torch.inference_mode():
                     tensors = [torch.from_numpy(array) for array in inputs]
-                    tensors = [x.contiguous(memory_format=memory_format) if x.ndim == 4 else x for x in tensors]
+                    tensors = [
+                        x.contiguous(memory_format=memory_format) if x.ndim == 4 else x for x in tensors
+                    ]
                     return [np.asarray(output.contiguous()) for output in model(*tensors)]
 
             return run
