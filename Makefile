@@ -1,6 +1,6 @@
 # Every target does all its set-up: virtual environment, torch, packages, native library. `make help` lists them.
 #
-#   VENV=.venv   PYTHON=python3.11   PIP_ARGS="..."   JOBS=2      can be given on the command line
+#   VENV=.venv  PYTHON=python3.11  PIP_ARGS="..."  JOBS=2  WHEELHOUSE=wheelhouse   can be given on the command line
 #   A stamp file in the virtual environment says that a stage of its set-up is done with the present pyproject.toml.
 
 VENV     ?= .venv
@@ -16,6 +16,7 @@ PY     := $(abspath $(VENV))/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 STAMPS := $(VENV)/stamps
 NATIVE := build/native
+WHEELHOUSE ?= wheelhouse
 SUFFIX  = $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
 
 .DEFAULT_GOAL := help
@@ -79,7 +80,7 @@ check: setup  ## format, lint, types, import contracts, examples in docstrings a
 	ruff check
 	mypy
 	lint-imports
-	OMP_NUM_THREADS=1 $(PYTEST) --doctest-modules --doctest-glob='*.md' src docs README.md
+	OMP_NUM_THREADS=1 $(PYTEST) --doctest-modules src scripts tests/docs
 
 format:  ## put the code into its format, mend what can be mended
 	ruff format
@@ -93,10 +94,10 @@ sanitize: setup  ## native tests and 20,000 mutated files under Address- and Und
 
 # ------------------------------------------------------------------------------------------------------------- the rest
 wheel: setup  ## wheel with all instruction sets, repaired with auditwheel, in wheelhouse/
-	rm -rf build/wheel && mkdir -p build/wheel wheelhouse
+	rm -rf build/wheel && mkdir -p build/wheel
 	$(PY) -m build --wheel --no-isolation --outdir build/wheel
-	auditwheel repair --wheel-dir wheelhouse build/wheel/*.whl
-	@ls -l wheelhouse
+	auditwheel repair --wheel-dir $(WHEELHOUSE) build/wheel/*.whl
+	@ls -l $(WHEELHOUSE)
 
 demo: setup  ## train dense and 90 % sparse on Fashion-MNIST, pack, measure, write build/demo/report.html
 	$(PY) benchmarks/demo.py --out build/demo
@@ -105,7 +106,7 @@ bench: setup  ## run every script in benchmarks/ that backs a figure of the docu
 	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e /demo.py -e /_); do echo "== $$script"; $(PY) $$script; done
 
 clean:  ## what was built (not the virtual environment)
-	rm -rf build wheelhouse dist src/gossamer/_native*.so
+	rm -rf build $(WHEELHOUSE) dist src/gossamer/_native*.so
 
 distclean: clean  ## and the virtual environment
 	rm -rf $(VENV)
