@@ -1,4 +1,4 @@
-"""Installs into clean environments: without torch, without a compiler, from the repaired wheel. Slow: they build."""
+"""Installs into clean environments: without torch, without a compiler, from the repaired wheel (slow: builds)."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """Object files of the instruction-set units share nothing that a linker could merge.
 
-An inline function or template compiled with AVX flags is a weak symbol; where the linker keeps that copy for all, the
-portable path dies with SIGILL on a CPU without AVX.
+An inline function or template compiled with AVX flags is a weak symbol; where the linker keeps that copy for
+all, the portable path dies with SIGILL on a CPU without AVX.
 """
 
 import shutil
