@@ -1,4 +1,4 @@
-"""Print what an extra of pyproject.toml needs, without Gossamer itself and torch: what `make` installs at once.
+"""What an extra of pyproject.toml needs, without Gossamer itself and torch: what `make` installs at once.
 
 >>> "numpy>=1.26" in requirements("dev") and not any(line.startswith("torch") for line in requirements("dev"))
 True
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def requirements(extra: str) -> list[str]:
-    """The hard dependencies and those of `extra`; extras of Gossamer itself (`gossamer[cli]`) are resolved."""
+    """The hard dependencies and those of `extra`; `gossamer[other]` is resolved."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     found: list[str] = list(project["dependencies"])
     waiting = [extra]

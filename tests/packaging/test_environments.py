@@ -1,4 +1,4 @@
-"""Installs into clean environments: without torch, without a compiler, from the repaired wheel (slow: builds)."""
+"""Installs into clean environments: without torch, without a compiler, from the repaired wheel. Slow."""
 
 import json
 import os
