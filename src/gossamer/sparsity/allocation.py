@@ -1,0 +1,275 @@
+"""Allocation: one budget for the whole network becomes one legal integer count for every layer.
+
+The sparsity of a network is the fraction of zeros over all weights of its linear and convolution layers, protected ones included: layers
+that stay dense count, so the others give more. An allocation says how many weights each prunable layer *should* keep (real numbers);
+`allocate` makes them legal in the pattern and hands out what rounding left over by largest remainder, so that the total is the legal one
+nearest to the request. Every prunable layer keeps at least one unit, because a layer without weights cuts the network in two.
+
+Requests in MACs or bytes are met by the largest total of weights, under the same allocation, whose cost is within the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import BudgetError, PatternError
+from gossamer.sparsity.costs import LayerShape, bytes_packed, macs
+from gossamer.sparsity.patterns import Pattern
+from gossamer.units import Budget, show_percent
+
+Layers = Mapping[str, LayerShape]
+
+
+class Allocation(Protocol):
+    """How many weights each of the prunable layers should keep, `num_kept` in all; legal rounding comes after it."""
+
+    def __call__(self, layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Granted:
+    """The outcome: what each layer keeps, and how near that is to the request."""
+
+    counts: Mapping[str, int]  # num_kept of every layer, those left dense included
+    dense: Mapping[str, str]  # layers left dense, with the reason
+    requested: Budget | None
+    num_kept: int
+    numel: int
+
+    @property
+    def sparsity(self) -> float:
+        """Granted zeros over all weights of all layers."""
+        return 1 - self.num_kept / self.numel
+
+    def __str__(self) -> str:
+        asked = "the pattern's own sparsity" if self.requested is None else str(self.requested)
+        return (
+            f"requested {asked}, granted sparsity {show_percent(self.sparsity)} "
+            f"({self.num_kept} of {self.numel} weights kept, {len(self.dense)} of {len(self.counts)} layers dense)"
+        )
+
+
+def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, pattern: Pattern) -> Granted:
+    """Legal counts for a budget; BudgetError, with the range that can be reached, where there are none.
+
+    A layer on which the pattern cannot live is left dense with the pattern's sentence as the reason. A pattern that fixes its own sparsity
+    (N:M) takes None or a budget that asks for exactly that sparsity of the prunable layers.
+
+    >>> from gossamer.sparsity.patterns import parse_pattern
+    >>> layers = {"a": LayerShape(weight=(8, 30), dense="first layer"), "b": LayerShape(weight=(32, 64))}
+    >>> granted = allocate(layers, Budget.weights(0.8), "uniform", parse_pattern("gs:8,1"))
+    >>> print(granted)
+    requested sparsity 80 %, granted sparsity 80.07 % (456 of 2288 weights kept, 1 of 2 layers dense)
+    >>> dict(granted.counts), dict(granted.dense)
+    ({'a': 240, 'b': 216}, {'a': 'first layer'})
+    """
+    if not layers:
+        raise BudgetError("expected at least one linear or convolution layer, got none")
+    dense, ranges = _legal(layers, pattern)
+    numel = sum(layer.numel for layer in layers.values())
+    fixed = numel - sum(layers[name].numel for name in ranges)
+    if not ranges:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in list(dense.items())[:3])
+        raise BudgetError(f"expected at least one layer that {pattern} can prune, got none ({reasons})")
+
+    def granted(counts: Mapping[str, int]) -> Granted:
+        all_counts = {name: counts.get(name, layer.numel) for name, layer in layers.items()}
+        return Granted(
+            counts=all_counts, dense=dense, requested=budget, num_kept=sum(all_counts.values()), numel=numel
+        )
+
+    targets = {name: pattern.target(layers[name].matrix) for name in ranges}
+    fixed_counts = {name: target for name, target in targets.items() if target is not None}
+    if fixed_counts:
+        _check_own_sparsity(budget, pattern, 1 - sum(fixed_counts.values()) / (numel - fixed))
+        return granted(fixed_counts)
+    if budget is None:
+        raise BudgetError(
+            f"expected a budget for pattern {pattern}, which does not fix its own sparsity, got None; for instance 0.9"
+        )
+    rule = _named(how)
+    prunable = {name: layers[name] for name in ranges}
+
+    def at(num_kept: int) -> Mapping[str, int]:
+        return _round(ranges, rule(prunable, num_kept, pattern), num_kept)
+
+    fewest, most = sum(r.step for r in ranges.values()), sum(r[-1] for r in ranges.values())
+    if budget.unit == "weights":
+        wanted = round(numel * (1 - budget.target)) - fixed
+        unit = max(r.step for r in ranges.values())
+        if wanted < fewest - unit / 2:
+            raise BudgetError(
+                f"expected a sparsity between 0 % and {show_percent(1 - (fewest + fixed) / numel)}, got {show_percent(budget.target)}: "
+                f"the {len(dense)} layers left dense hold {show_percent(fixed / numel)} of the weights and every other layer keeps at "
+                f"least one unit of {pattern}; lower the sparsity or protect fewer layers"
+            )
+        return granted(at(min(max(wanted, fewest), most)))
+    cost = _cost_of(budget, layers, pattern)
+    if cost(granted(at(fewest)).counts) > budget.target:
+        least, all_dense = (
+            cost(granted(at(fewest)).counts),
+            cost({name: layer.numel for name, layer in layers.items()}),
+        )
+        raise BudgetError(
+            f"expected a budget between {Budget(unit=budget.unit, target=least, peak=least)} and "
+            f"{Budget(unit=budget.unit, target=all_dense, peak=all_dense)}, got {budget}"
+        )
+    low, high = fewest, most  # the cost at low is within the target; find the largest such total
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if cost(granted(at(middle)).counts) <= budget.target else (low, middle - 1)
+    return granted(at(low))
+
+
+def uniform(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
+    """The same density everywhere.
+
+    >>> from gossamer.sparsity.patterns import Unstructured
+    >>> uniform({"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(10, 30))}, 40, Unstructured())
+    {'a': 10.0, 'b': 30.0}
+    """
+    density = num_kept / sum(layer.numel for layer in layers.values())
+    return {name: density * layer.numel for name, layer in layers.items()}
+
+
+def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
+    """Erdős-Rényi-kernel: density proportional to (outputs + inputs + k1 + …) / (outputs x inputs x k1 x …), so small layers keep more.
+
+    Densities above 1 are set to 1 and the factor is solved again for the rest. Paper: Rigging the Lottery, ICML 2020.
+
+    >>> from gossamer.sparsity.patterns import Unstructured
+    >>> layers = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(100, 100))}
+    >>> erk(layers, 110, Unstructured()), erk(layers, 2100, Unstructured())  # the second: "a" is full, "b" has the rest
+    ({'a': 10.0, 'b': 100.0}, {'a': 100.0, 'b': 2000.0})
+    """
+    shares = {name: float(sum(layer.weight)) for name, layer in layers.items()}  # density times size
+    full: set[str] = set()
+    while True:
+        rest = num_kept - sum(layers[name].numel for name in full)
+        total = sum(share for name, share in shares.items() if name not in full)
+        factor = rest / total if total else 0.0
+        over = {
+            name for name, share in shares.items() if name not in full and factor * share > layers[name].numel
+        }
+        if not over:
+            return {
+                name: float(layers[name].numel) if name in full else factor * share
+                for name, share in shares.items()
+            }
+        full |= over
+
+
+def global_rank(scores: Mapping[str, Tensor]) -> Allocation:
+    """One ranking over all layers: the units with the largest gain anywhere are kept.
+
+    `scores` are matrices [R, C] as for `pattern.mask`. Unstructured entries, blocks, windows and horizontal gather-scatter bundles are
+    ranked exactly, the other gather-scatter bundles by an upper bound (`Pattern.gains`). Scores must be comparable across layers;
+    magnitudes of layers with different scales are not, which is this rule's known weakness. Equals go to the earlier layer.
+    """
+
+    def rank(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
+        missing = [name for name in layers if name not in scores]
+        if missing:
+            raise BudgetError(
+                f"global_rank: expected scores of every prunable layer, got none for {', '.join(missing)}"
+            )
+        return _rank(layers, num_kept, {name: pattern.gains(scores[name]) for name in layers}, pattern)
+
+    return rank
+
+
+ALLOCATIONS: dict[str, Allocation] = {"uniform": uniform, "erk": erk}
+
+
+def _rank(
+    layers: Layers, num_kept: int, gains: Mapping[str, Tensor], pattern: Pattern
+) -> Mapping[str, float]:
+    steps = {name: pattern.counts(layer.matrix).step for name, layer in layers.items()}
+    unit = max(steps.values())
+    firsts = {name: min(1, len(gain)) for name, gain in gains.items()}  # every layer keeps its best unit
+    pool = torch.cat([gain[firsts[name] :].cpu() for name, gain in gains.items()])
+    owner = torch.cat(
+        [torch.full((len(gain) - firsts[name],), i) for i, (name, gain) in enumerate(gains.items())]
+    )
+    room = max(round(num_kept / unit) - sum(firsts.values()), 0)
+    chosen = torch.bincount(
+        owner[pool.argsort(descending=True, stable=True)[:room]], minlength=len(layers)
+    ).tolist()
+    return {name: float(steps[name] * (firsts[name] + chosen[i])) for i, name in enumerate(layers)}
+
+
+def _named(how: str | Allocation) -> Allocation:
+    if not isinstance(how, str):
+        return how
+    if how == "global_rank":
+        raise BudgetError("global_rank ranks scores: expected global_rank(scores), got only its name")
+    if how not in ALLOCATIONS:
+        raise BudgetError(
+            f"expected an allocation of {', '.join(ALLOCATIONS)} or global_rank(scores), got {how!r}"
+        )
+    return ALLOCATIONS[how]
+
+
+def _legal(layers: Layers, pattern: Pattern) -> tuple[dict[str, str], dict[str, range]]:
+    """Layers left dense with the reason, and the legal counts of the others."""
+    dense: dict[str, str] = {}
+    ranges: dict[str, range] = {}
+    for name, layer in layers.items():
+        if layer.dense is not None:
+            dense[name] = layer.dense
+            continue
+        try:
+            ranges[name] = pattern.counts(layer.matrix)
+        except PatternError as error:
+            dense[name] = str(error)
+    return dense, ranges
+
+
+def _round(ranges: Mapping[str, range], wanted: Mapping[str, float], num_kept: int) -> dict[str, int]:
+    """Legal counts near `wanted` whose total is as near as possible to `num_kept`: whole units, then largest remainders."""
+    units = {name: min(max(int(wanted[name] // r.step), 1), len(r) - 1) for name, r in ranges.items()}
+
+    def missing() -> float:
+        return num_kept - sum(units[name] * r.step for name, r in ranges.items())
+
+    def remainder(name: str) -> float:
+        return wanted[name] / ranges[name].step - units[name]
+
+    while True:
+        gap = missing()
+        if gap > 0:
+            names = [name for name, r in ranges.items() if units[name] < len(r) - 1 and r.step < 2 * gap]
+            best = max(names, key=remainder, default=None)
+        else:
+            names = [name for name, r in ranges.items() if units[name] > 1 and r.step < -2 * gap]
+            best = min(names, key=remainder, default=None)
+        if best is None:
+            return {name: units[name] * r.step for name, r in ranges.items()}
+        units[best] += 1 if gap > 0 else -1
+
+
+def _check_own_sparsity(budget: Budget | None, pattern: Pattern, own: float) -> None:
+    if budget is None:
+        return
+    if budget.unit != "weights" or abs(budget.target - own) > 1e-6:
+        raise BudgetError(
+            f"pattern {pattern} fixes the sparsity of the layers it prunes: expected {own:g} or no sparsity at all, got {budget}; "
+            f"for another sparsity choose another N:M or pattern"
+        )
+
+
+def _cost_of(budget: Budget, layers: Layers, pattern: Pattern) -> Callable[[Mapping[str, int]], float]:
+    if budget.unit == "macs":
+        return lambda counts: float(sum(macs(layers[name], count) for name, count in counts.items()))
+    if budget.unit == "bytes":
+        return lambda counts: sum(
+            bytes_packed(layers[name], count, pattern) for name, count in counts.items()
+        )
+    raise BudgetError(
+        f"expected a budget of weights, macs or bytes, got {budget}: milliseconds need a table measured on the device"
+    )

@@ -1,0 +1,77 @@
+"""What a layer costs at a count of kept weights: parameters, multiply-accumulates, bytes.
+
+A weight of a linear or convolution layer is used once at every output position, so kept weights times positions are the MACs of one
+example, whatever the groups, stride or dilation. Bytes are an estimate for planning, values plus the index bits of the pattern's compact
+format; the packed file reports exact ones. Milliseconds are not computed here: they are measured and come in as a table.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gossamer.sparsity.patterns import Block, GatherScatter, NOfM, Pattern, Window
+from gossamer.sparsity.view import matrix_shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerShape:
+    """One linear or convolution layer as an allocation sees it.
+
+    >>> stem = LayerShape(weight=(16, 3, 3, 3), positions=32 * 32, dense="first layer")
+    >>> stem.matrix, stem.numel, macs(stem, stem.numel)
+    ((16, 27), 432, 442368)
+    """
+
+    weight: tuple[int, ...]  # shape of the weight: [O, I] or [O, I, k1, …]
+    positions: int = (
+        1  # output positions of one example: 1 for a linear layer, height x width of a convolution's output
+    )
+    dense: str | None = None  # why this layer is protected and stays dense; None: it may be pruned
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(rows, columns) of the weight's matrix."""
+        return matrix_shape(self.weight)
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.weight)
+
+
+def parameters(layer: LayerShape, num_kept: int) -> int:
+    """Stored values: the kept weights (biases are not counted, as in the definition of sparsity)."""
+    return num_kept
+
+
+def macs(layer: LayerShape, num_kept: int) -> int:
+    """Multiply-accumulates of one example."""
+    return num_kept * layer.positions
+
+
+def bytes_packed(layer: LayerShape, num_kept: int, pattern: Pattern, *, value_bytes: int = 2) -> float:
+    """Estimated bytes on disk with fp16 (2) or fp32 (4) values; a dense layer stores no index.
+
+    >>> from gossamer.sparsity.patterns import parse_pattern
+    >>> layer = LayerShape(weight=(1024, 1024))
+    >>> [bytes_packed(layer, 8192, parse_pattern(text)) for text in ("unstructured", "gs:8,8", "gs:8,1", "block:4x1")]
+    [24576.0, 23552.0, 26624.0, 18432.0]
+    """
+    if num_kept == layer.numel:
+        return float(num_kept * value_bytes)
+    return num_kept * (value_bytes + index_bits(layer, pattern) / 8)
+
+
+def index_bits(layer: LayerShape, pattern: Pattern) -> float:
+    """Bits of position that the compact format of a pattern stores for each kept entry."""
+    columns = layer.matrix[1]
+    if isinstance(pattern, Block):
+        return 8 / (pattern.rows * pattern.cols)  # one gap byte a block
+    if isinstance(pattern, Window):
+        return 4.0  # 3 bits of permutation and an eighth of a window number
+    if isinstance(pattern, NOfM):
+        return math.log2(pattern.m)
+    if isinstance(pattern, GatherScatter):
+        span = columns // pattern.banks if pattern.per_row == pattern.banks else columns
+        return float(max(1, math.ceil(math.log2(span)))) if span > 1 else 0.0
+    return 8.0  # one gap byte an entry

@@ -1,0 +1,131 @@
+"""What every pattern is: a rule which masks of a matrix [R, C] (rows = outputs, columns = inputs) are legal.
+
+A pattern is a frozen record of its parameters with three operations. `counts` says which totals of kept entries exist, `mask` finds the
+legal mask of exactly that many entries with the largest score, `check` names the first violation. Dropping and growing are both `mask`:
+
+    drop   pattern.mask(scores.where(mask, -inf), fewer)            a subset of `mask`: every legal mask has legal subsets
+    grow   pattern.mask(grow_scores, more, keep=kept)               a superset of `kept`
+
+Shared rules. Scores are higher = keep; -inf means "take last"; NaN is an error. Counts are exact. Ties are stable: among equal entries
+(or units) the lower row-major index wins. Masks are bool, True = kept, on the device of the scores.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import PatternError
+
+Shape = tuple[int, int]
+
+
+class Pattern(Protocol):
+    """A family of legal masks; see the module docstring for the rules that all members share."""
+
+    @classmethod
+    def parse(cls, arguments: str) -> Self:
+        """The pattern of the part of its string after the colon."""
+        ...
+
+    def counts(self, shape: Shape) -> range:
+        """All legal totals of kept entries, ascending from 0; PatternError when the pattern cannot live on the shape."""
+        ...
+
+    def target(self, shape: Shape) -> int | None:
+        """The one final total of a pattern that fixes its own sparsity (N:M), None for all others."""
+        ...
+
+    def mask(self, scores: Tensor, num_kept: int, keep: Tensor | None = None) -> Tensor:
+        """The legal mask [R, C] of exactly `num_kept` entries that contains `keep` and has the largest total score."""
+        ...
+
+    def gains(self, scores: Tensor) -> Tensor:
+        """float64 [number of units]: what the best mask gains with each further unit, non-increasing (for global ranking)."""
+        ...
+
+    def check(self, mask: Tensor) -> None:
+        """PatternError that names the first place where the mask breaks the pattern."""
+        ...
+
+    def __str__(self) -> str:
+        """The pattern string, which `parse_pattern` reads back."""
+        ...
+
+
+def checked_shape(pattern: Pattern, shape: Shape, *, rows: int, columns: int) -> Shape:
+    """The shape, if its rows and columns are positive multiples of the given numbers; otherwise a PatternError with a sentence."""
+    if len(shape) != 2 or min(shape) < 1:
+        raise PatternError(
+            f"{pattern}: expected a matrix shape (rows, columns) of positive numbers, got {tuple(shape)}"
+        )
+    for name, size, unit in (("rows", shape[0], rows), ("columns", shape[1], columns)):
+        if size % unit:
+            raise PatternError(
+                f"{pattern} needs {name} divisible by {unit}: expected a multiple of {unit}, got {size} {name} "
+                f"(shape {shape[0]}x{shape[1]}); leave this layer dense or choose another pattern"
+            )
+    return shape
+
+
+def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tensor | None) -> None:
+    """Refuse what no mask can answer: wrong dimensions, NaN, an illegal count, a `keep` of another shape or larger than the count."""
+    if scores.ndim != 2:
+        raise PatternError(
+            f"{pattern}: expected scores of a matrix [rows, columns], got shape {tuple(scores.shape)}"
+        )
+    if not scores.is_floating_point():
+        raise PatternError(f"{pattern}: expected floating-point scores, got {scores.dtype}")
+    counts = pattern.counts((scores.shape[0], scores.shape[1]))
+    if num_kept not in counts:
+        nearest = nearest_count(counts, num_kept)
+        raise PatternError(
+            f"{pattern} on {scores.shape[0]}x{scores.shape[1]}: expected num_kept to be a multiple of {counts.step} "
+            f"between 0 and {counts[-1]}, got {num_kept}; the nearest legal count is {nearest}"
+        )
+    if bool(torch.isnan(scores).any()):
+        raise PatternError(
+            f"{pattern}: expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}"
+        )
+    if keep is not None:
+        if keep.shape != scores.shape or keep.dtype != torch.bool:
+            raise PatternError(
+                f"{pattern}: expected keep to be bool of shape {tuple(scores.shape)}, got {keep.dtype} of shape {tuple(keep.shape)}"
+            )
+        if int(keep.sum()) > num_kept:
+            raise cannot_complete(pattern, keep, num_kept)
+
+
+def checked_mask(pattern: Pattern, mask: Tensor) -> Shape:
+    """The shape of a mask to be checked, if it is a bool matrix."""
+    if mask.ndim != 2 or mask.dtype != torch.bool:
+        raise PatternError(
+            f"{pattern}: expected a bool mask [rows, columns], got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    return mask.shape[0], mask.shape[1]
+
+
+def cannot_complete(pattern: Pattern, keep: Tensor, num_kept: int) -> PatternError:
+    """The error of a `keep` that no legal mask of `num_kept` entries contains."""
+    return PatternError(
+        f"{pattern}: expected a keep that some legal mask of {num_kept} entries contains, got a keep of {int(keep.sum())} entries "
+        f"that forces more; raise num_kept or keep fewer entries"
+    )
+
+
+def nearest_count(counts: range, wanted: float) -> int:
+    """The legal count nearest to `wanted`; halfway goes to the smaller one.
+
+    >>> nearest_count(range(0, 33, 8), 13), nearest_count(range(0, 33, 8), 12), nearest_count(range(0, 33, 8), 1e9)
+    (16, 8, 32)
+    """
+    below = min(max(int(wanted // counts.step), 0), len(counts) - 1)
+    above = min(below + 1, len(counts) - 1)
+    return counts[below] if wanted - counts[below] <= counts[above] - wanted else counts[above]
+
+
+def first(broken: Tensor) -> tuple[int, ...]:
+    """The index of the first True of a tensor with at least one."""
+    return tuple(int(i) for i in broken.nonzero()[0])

@@ -1,0 +1,106 @@
+"""The two selections that patterns share: best entries, and best bundles of tiles; both exact, stable, on any device.
+
+Many patterns are *tiled*: the matrix is cut into U tiles of L lanes and D places, and a unit (a bundle) takes one place in every lane of
+one tile. Sort each lane; the t-th bundle of a tile is the t-th best of all its lanes, its gain the sum over the lanes. Gains fall with t,
+so the K best of all U * D gains are the best K bundles (a greedy over separable concave functions). Blocks are tiles with D = 1.
+
+Order is lexicographic in (level, value): an entry of `keep` lies on a level above everything, +inf and -inf one above and one below the
+finite scores. Sums of levels are integers, so `keep` never drowns a score as a large float would.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+KEEP_LEVEL = 1 << 31  # above any sum of infinities in a matrix of less than 2^31 entries
+
+
+def top_entries(scores: Tensor, num_kept: int, keep: Tensor | None) -> Tensor:
+    """bool [N]: the `num_kept` highest of scores [N], containing `keep`, lower index first among equals.
+
+    A selection, not a sort: one threshold, then as many of the entries equal to it as there is room.
+
+    >>> top_entries(torch.tensor([1.0, 2.0, 1.0, 1.0]), 2, None).tolist()
+    [True, True, False, False]
+    """
+    free = torch.ones_like(scores, dtype=torch.bool) if keep is None else ~keep
+    candidates = scores[free]
+    if candidates.dtype not in (torch.float32, torch.float64):
+        candidates = candidates.float()
+    wanted = num_kept - (scores.numel() - candidates.numel())
+    assert 0 <= wanted <= candidates.numel()
+    if wanted == 0:
+        chosen = torch.zeros_like(candidates, dtype=torch.bool)
+    else:
+        threshold = torch.kthvalue(candidates, candidates.numel() - wanted + 1).values
+        chosen = candidates > threshold
+        ties = (candidates == threshold).nonzero().flatten()
+        chosen[ties[: wanted - int(chosen.sum())]] = True
+    mask = ~free
+    mask[free] = chosen
+    return mask
+
+
+def top_places(groups: Tensor, per_group: int, keep: Tensor | None) -> Tensor:
+    """bool [G, M]: the `per_group` best of every row of `groups` [G, M]; entries of `keep` (same shape) come first."""
+    value, level = _split(groups, keep)
+    places = _stable_descending(value, level)[:, :per_group]
+    return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, places, True)
+
+
+def top_bundles(tiles: Tensor, num_bundles: int, keep: Tensor | None) -> Tensor:
+    """bool [U, L, D]: the best `num_bundles` bundles of score tiles [U, L, D]; `keep` (same shape) comes first.
+
+    Contains `keep` whenever some choice of that many bundles does; the caller checks.
+    """
+    places, level, gain = _ranked(tiles, keep)
+    best = _stable_descending(gain.flatten(), level.flatten())[:num_bundles]
+    chosen = torch.zeros(gain.numel(), dtype=torch.bool, device=tiles.device)
+    chosen[best] = True
+    depth = chosen.reshape(gain.shape).sum(
+        dim=1
+    )  # [U]: gains fall with t, so a tile's chosen bundles are its first ones
+    taken = torch.arange(tiles.shape[2], device=tiles.device) < depth[:, None, None]
+    mask = torch.zeros_like(tiles, dtype=torch.bool)
+    return mask.scatter_(2, places, taken.expand(tiles.shape))
+
+
+def bundle_gains(tiles: Tensor) -> Tensor:
+    """float64 [U * D]: the gains of all bundles of score tiles [U, L, D], non-increasing."""
+    _, level, gain = _ranked(tiles, None)
+    signed_infinity = torch.where(
+        level == 0, gain, torch.copysign(torch.full_like(gain, torch.inf), level.double())
+    )
+    return signed_infinity.flatten().sort(descending=True, stable=True).values
+
+
+def _ranked(tiles: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Places [U, L, D] of each lane from best to worst, and level and gain [U, D] of each tile's bundles."""
+    value, level = _split(tiles, keep)
+    places = _stable_descending(value, level)
+    value, level = value.gather(2, places), level.gather(2, places)
+    gain, total = value[:, 0].clone(), level[:, 0].clone()
+    for lane in range(
+        1, tiles.shape[1]
+    ):  # a fixed order of additions: rounding keeps the gains of a tile non-increasing
+        gain += value[:, lane]
+        total += level[:, lane]
+    return places, total, gain
+
+
+def _split(scores: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Finite values (float64) and levels (int64) of scores, see the module docstring."""
+    value = scores.double()
+    level = torch.isposinf(value).long() - torch.isneginf(value).long()
+    value = value.masked_fill(level != 0, 0.0)
+    return value, level if keep is None else level + keep.long() * KEEP_LEVEL
+
+
+def _stable_descending(value: Tensor, level: Tensor) -> Tensor:
+    """Indices along the last dimension from the highest (level, value) to the lowest, lower index first among equals."""
+    order = value.argsort(dim=-1, descending=True, stable=True)
+    if not bool((level != 0).any()):
+        return order
+    by_level = level.gather(-1, order).argsort(dim=-1, descending=True, stable=True)
+    return order.gather(-1, by_level)

@@ -1,0 +1,54 @@
+"""Unstructured sparsity: every mask is legal, the best one keeps the largest scores.
+
+The yardstick of all other patterns (their *kept score* is measured against it). Stored as a value stream with one gap byte per entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from gossamer.errors import PatternError
+from gossamer.sparsity.patterns.pattern import Shape, checked_mask, checked_request, checked_shape
+from gossamer.sparsity.patterns.tiles import top_entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unstructured:
+    """Any entries.
+
+    >>> import torch
+    >>> Unstructured().mask(torch.tensor([[3.0, 1.0], [2.0, 2.0]]), 2)  # among equals the lower row-major index wins
+    tensor([[ True, False],
+            [ True, False]])
+    """
+
+    @classmethod
+    def parse(cls, arguments: str) -> Self:
+        if arguments:
+            raise PatternError(f"expected 'unstructured' without parameters, got 'unstructured:{arguments}'")
+        return cls()
+
+    def counts(self, shape: Shape) -> range:
+        rows, columns = checked_shape(self, shape, rows=1, columns=1)
+        return range(rows * columns + 1)
+
+    def target(self, shape: Shape) -> int | None:
+        return None
+
+    def mask(self, scores: Tensor, num_kept: int, keep: Tensor | None = None) -> Tensor:
+        checked_request(self, scores, num_kept, keep)
+        return top_entries(scores.flatten(), num_kept, None if keep is None else keep.flatten()).reshape(
+            scores.shape
+        )
+
+    def gains(self, scores: Tensor) -> Tensor:
+        return scores.flatten().double().sort(descending=True).values
+
+    def check(self, mask: Tensor) -> None:
+        checked_mask(self, mask)
+
+    def __str__(self) -> str:
+        return "unstructured"
