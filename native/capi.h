@@ -39,6 +39,7 @@ GSM_API gsm_status gsm_output_shape(gsm_session*, size_t index, int64_t batch, i
 /* inputs[i], outputs[i]: float32, row-major, of the shapes above for this batch. */
 GSM_API gsm_status gsm_run(gsm_session*, int64_t batch, const float* const* inputs, float* const* outputs);
 /* JSON: {"isa", "threads", "arena_bytes", "weight_bytes", "layers": [{"name","op","kernel","reason","macs","macs_dense","num_kept","num_weights","bytes","seconds"}]} */
+/* The text lives until the next gsm_describe of this session, or its end. */
 GSM_API gsm_status gsm_describe(gsm_session*, const char** json);
 GSM_API gsm_status gsm_profile(gsm_session*, int64_t batch, const float* const* inputs, float* const* outputs);  /* one run that fills "seconds" */
 

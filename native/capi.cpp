@@ -1,0 +1,323 @@
+// The C door: argument checks, exceptions -> codes, one lock a session.
+#include "capi.h"
+
+#include <algorithm>
+#include <exception>
+#include <locale>
+#include <mutex>
+#include <new>
+#include <sstream>
+
+#include "check.h"
+#include "executor.h"
+#include "network.h"
+
+struct gsm_file {
+  std::shared_ptr<const gossamer::File> file;
+};
+
+struct gsm_session {
+  std::shared_ptr<const gossamer::File> file;
+  std::unique_ptr<gossamer::Plan> plan;
+  int threads = 1;
+  int64_t least_batch = 0, most_batch = 0;    // 0, 0: no free dimension
+  std::mutex mutex;                           // guards plan and description
+  std::string description;
+};
+
+namespace gossamer {
+namespace {
+
+constexpr auto argument = Error::Kind::argument;
+
+// The message of the last failure of this thread. A fixed array: storing a message cannot fail for want of memory.
+thread_local char last_error[4096] = "";
+
+void remember(const char* message) {
+  size_t length = 0;
+  while (message[length] != 0 && length + 1 < sizeof last_error) ++length;
+  bool cut = message[length] != 0;
+  while (cut && length > 0 && (static_cast<unsigned char>(message[length]) & 0xC0) == 0x80) --length;   // whole UTF-8 characters
+  std::copy(message, message + length, last_error);
+  last_error[length] = 0;
+}
+
+gsm_status status_of(Error::Kind kind) {
+  switch (kind) {
+    case Error::Kind::io: return GSM_IO;
+    case Error::Kind::format: return GSM_FORMAT;
+    case Error::Kind::graph: return GSM_GRAPH;
+    case Error::Kind::plan: return GSM_PLAN;
+    case Error::Kind::argument: return GSM_ARGUMENT;
+    case Error::Kind::memory: return GSM_MEMORY;
+  }
+  return GSM_PLAN;
+}
+
+// Runs f; no exception leaves it.
+template <class F>
+gsm_status guarded(F&& f) noexcept {
+  try {
+    f();
+    return GSM_OK;
+  } catch (const Error& error) {
+    remember(error.message.c_str());
+    return status_of(error.kind);
+  } catch (const std::bad_alloc&) {
+    remember("expected enough memory, got none; choose a smaller batch or free memory");
+    return GSM_MEMORY;
+  } catch (const std::length_error&) {
+    remember("expected enough memory, got a request beyond all memory; choose a smaller batch");
+    return GSM_MEMORY;
+  } catch (const std::exception& error) {
+    remember(error.what());
+    return GSM_PLAN;
+  } catch (...) {
+    remember("unknown failure inside the native runtime");
+    return GSM_PLAN;
+  }
+}
+
+void expect_pointer(const void* pointer, const char* name) {
+  if (pointer == nullptr) fail(argument, "expected '", name, "', got a null pointer");
+}
+
+void write_string(std::ostream& out, std::string_view s) {
+  static const char digits[] = "0123456789abcdef";
+  out << '"';
+  for (char c : s) {
+    auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out << '\\' << c;
+    } else if (byte < 0x20) {
+      out << "\\u00" << digits[byte >> 4] << digits[byte & 15];
+    } else {
+      out << c;
+    }
+  }
+  out << '"';
+}
+
+void write_strings(std::ostream& out, const std::vector<std::string>& list) {
+  out << '[';
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (i != 0) out << ", ";
+    write_string(out, list[i]);
+  }
+  out << ']';
+}
+
+std::ostringstream json_stream() {
+  std::ostringstream out;
+  out.imbue(std::locale::classic());          // '.' in numbers whatever the program's locale is
+  out.precision(9);
+  return out;
+}
+
+std::string build_info() {
+  std::vector<std::string> available = available_isas();
+  std::ostringstream out = json_stream();
+  out << "{\"version\": ";
+  write_string(out, GOSSAMER_VERSION);
+  out << ", \"compiler\": ";
+  write_string(out, __VERSION__);
+  out << ", \"isas_built\": ";
+  write_strings(out, built_isas());
+  out << ", \"isas_available\": ";
+  write_strings(out, available);
+  out << ", \"isa\": ";
+  write_string(out, available.empty() ? "" : available.front());
+  out << "}";
+  return out.str();
+}
+
+std::string describe(const gsm_session& session) {
+  std::ostringstream out = json_stream();
+  out << "{\"isa\": ";
+  write_string(out, session.plan->isa());
+  out << ", \"threads\": " << session.threads << ", \"arena_bytes\": " << session.plan->arena_bytes()
+      << ", \"weight_bytes\": " << session.plan->weight_bytes() << ", \"layers\": [";
+  bool first = true;
+  for (const LayerInfo& layer : session.plan->layers()) {
+    out << (first ? "" : ", ") << "{\"name\": ";
+    first = false;
+    write_string(out, layer.name);
+    out << ", \"op\": ";
+    write_string(out, layer.op);
+    out << ", \"kernel\": ";
+    write_string(out, layer.kernel);
+    out << ", \"reason\": ";
+    write_string(out, layer.reason);
+    out << ", \"macs\": " << layer.macs << ", \"macs_dense\": " << layer.macs_dense << ", \"num_kept\": " << layer.num_kept
+        << ", \"num_weights\": " << layer.num_weights << ", \"bytes\": " << layer.bytes << ", \"seconds\": " << layer.seconds << "}";
+  }
+  out << "]}";
+  return out.str();
+}
+
+using Shapes = std::vector<std::vector<int64_t>>;
+
+void check_batch(const gsm_session& session, int64_t batch) {
+  if (session.most_batch != 0 && (batch < session.least_batch || batch > session.most_batch)) {
+    fail(argument, "expected a batch from ", session.least_batch, " to ", session.most_batch, ", got ", batch);
+  }
+}
+
+std::vector<int64_t> input_shape(const gsm_session& session, size_t index, int64_t batch) {
+  const Network& network = session.file->network;
+  std::vector<int64_t> shape;
+  for (const Dim& dim : network.values[static_cast<size_t>(network.inputs[index])].shape) {
+    shape.push_back(dim.symbol < 0 ? dim.size : batch);
+  }
+  return shape;
+}
+
+Shapes input_shapes(const gsm_session& session, int64_t batch) {
+  check_batch(session, batch);
+  Shapes shapes;
+  for (size_t i = 0; i < session.file->network.inputs.size(); ++i) shapes.push_back(input_shape(session, i, batch));
+  return shapes;
+}
+
+void give_shape(const std::vector<int64_t>& from, int64_t* shape, size_t* rank) {
+  std::copy(from.begin(), from.end(), shape);
+  *rank = from.size();
+}
+
+void check_index(size_t index, size_t count, const char* what) {
+  if (index >= count) fail(argument, "expected ", what, " below ", count, ", got ", index);
+}
+
+gsm_status run(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs, bool profile) {
+  return guarded([&] {
+    expect_pointer(session, "session");
+    expect_pointer(inputs, "inputs");
+    expect_pointer(outputs, "outputs");
+    const Network& network = session->file->network;
+    std::vector<const float*> in(inputs, inputs + network.inputs.size());
+    std::vector<float*> out(outputs, outputs + network.outputs.size());
+    for (const float* pointer : in) expect_pointer(pointer, "inputs[i]");
+    for (float* pointer : out) expect_pointer(pointer, "outputs[i]");
+    Shapes shapes = input_shapes(*session, batch);
+    std::lock_guard<std::mutex> lock(session->mutex);
+    session->plan->run(in, shapes, out, profile);
+  });
+}
+
+gsm_status open(gsm_file** out, std::shared_ptr<const File> (*open_one)(const void*, size_t), const void* data, size_t size) {
+  return guarded([&] {
+    expect_pointer(out, "out");
+    *out = nullptr;
+    expect_pointer(data, "path or data");
+    auto file = std::make_unique<gsm_file>();
+    file->file = open_one(data, size);
+    *out = file.release();
+  });
+}
+
+}  // namespace
+}  // namespace gossamer
+
+using gossamer::guarded;
+
+const char* gsm_last_error(void) { return gossamer::last_error; }
+const char* gsm_version(void) { return GOSSAMER_VERSION; }
+
+const char* gsm_build_info(void) {
+  static const std::string info = [] {
+    std::string text;
+    guarded([&] { text = gossamer::build_info(); });
+    return text;
+  }();
+  return info.c_str();
+}
+
+gsm_status gsm_open(const char* path, gsm_file** out) {
+  return gossamer::open(out, [](const void* p, size_t) { return gossamer::open_file(static_cast<const char*>(p)); }, path, 0);
+}
+
+gsm_status gsm_open_bytes(const void* data, size_t size, gsm_file** out) { return gossamer::open(out, gossamer::open_bytes, data, size); }
+
+void gsm_close(gsm_file* file) { delete file; }
+
+const char* gsm_manifest(const gsm_file* file) { return file == nullptr ? "" : file->file->manifest.c_str(); }
+
+gsm_status gsm_plan(gsm_file* file, int threads, int64_t max_batch, const char* isa, size_t max_bytes, gsm_session** out) {
+  return guarded([&] {
+    using gossamer::argument;
+    using gossamer::fail;
+    gossamer::expect_pointer(out, "out");
+    *out = nullptr;
+    gossamer::expect_pointer(file, "file");
+    constexpr int most_threads = 1024;
+    if (threads < 1 || threads > most_threads) fail(argument, "expected threads from 1 to ", most_threads, ", got ", threads);
+    if (max_batch < 0) fail(argument, "expected max_batch >= 0 (0: the network's own), got ", max_batch);
+    auto session = std::make_unique<gsm_session>();
+    session->file = file->file;
+    session->threads = threads;
+    gossamer::PlanOptions options;
+    if (!file->file->network.dims.empty()) {
+      const gossamer::FreeDim& dim = file->file->network.dims[0];
+      if (max_batch != 0 && (max_batch < dim.min || max_batch > dim.max)) {
+        fail(argument, "expected max_batch from ", dim.min, " to ", dim.max, " (the range of this network), got ", max_batch);
+      }
+      session->least_batch = dim.min;
+      session->most_batch = max_batch != 0 ? max_batch : dim.max;
+      options.max_batch = max_batch;
+    }
+    options.threads = threads;
+    options.isa = isa == nullptr ? "" : isa;
+    options.max_bytes = max_bytes;
+    session->plan = gossamer::Plan::make(file->file, options);
+    *out = session.release();
+  });
+}
+
+void gsm_free(gsm_session* session) { delete session; }
+
+size_t gsm_num_inputs(const gsm_session* session) { return session == nullptr ? 0 : session->file->network.inputs.size(); }
+size_t gsm_num_outputs(const gsm_session* session) { return session == nullptr ? 0 : session->file->network.outputs.size(); }
+
+gsm_status gsm_input_shape(gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
+  return guarded([&] {
+    gossamer::expect_pointer(session, "session");
+    gossamer::expect_pointer(shape, "shape");
+    gossamer::expect_pointer(rank, "rank");
+    gossamer::check_index(index, session->file->network.inputs.size(), "an input");
+    gossamer::check_batch(*session, batch);
+    gossamer::give_shape(gossamer::input_shape(*session, index, batch), shape, rank);
+  });
+}
+
+gsm_status gsm_output_shape(gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
+  return guarded([&] {
+    gossamer::expect_pointer(session, "session");
+    gossamer::expect_pointer(shape, "shape");
+    gossamer::expect_pointer(rank, "rank");
+    const gossamer::Network& network = session->file->network;
+    gossamer::check_index(index, network.outputs.size(), "an output");
+    gossamer::check_batch(*session, batch);
+    std::vector<int64_t> dims;
+    if (!network.dims.empty()) dims.push_back(batch);
+    gossamer::Shapes shapes = gossamer::infer_shapes(network, dims);
+    gossamer::give_shape(shapes[static_cast<size_t>(network.outputs[index].second)], shape, rank);
+  });
+}
+
+gsm_status gsm_run(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs) {
+  return gossamer::run(session, batch, inputs, outputs, false);
+}
+
+gsm_status gsm_profile(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs) {
+  return gossamer::run(session, batch, inputs, outputs, true);
+}
+
+gsm_status gsm_describe(gsm_session* session, const char** json) {
+  return guarded([&] {
+    gossamer::expect_pointer(session, "session");
+    gossamer::expect_pointer(json, "json");
+    std::lock_guard<std::mutex> lock(session->mutex);
+    session->description = gossamer::describe(*session);
+    *json = session->description.c_str();
+  });
+}
