@@ -33,7 +33,7 @@ class Budget:
     512 KiB | 3.5 ms
     >>> Budget.weights(1.2)
     Traceback (most recent call last):
-    gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 1.2
+    gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 1.2; for 90 % write 0.9
     >>> Budget.weights(90)
     Traceback (most recent call last):
     gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 90; for 90 % write 0.9
@@ -93,24 +93,22 @@ class Budget:
         return f"{number:g} ms"
 
 
-def checked_sparsity(value: float, *, name: str = "sparsity") -> float:
+def checked_sparsity(value: object, *, name: str = "sparsity") -> float:
     """The value as a float if it is a fraction in [0, 1), otherwise a BudgetError that says what to write.
 
     >>> checked_sparsity(0)
     0.0
     >>> checked_sparsity(1)
     Traceback (most recent call last):
-    gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 1
+    gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 1; for 90 % write 0.9
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        shown = f"{value:g}" if isinstance(value, (int, float)) else repr(value)
-        # 1.2 is far more often a slip of 0.12 or 0.9 than 1.2 %, so only numbers that read as per cent are translated.
-        advice = (
-            f"; for {shown} % write {value / 100:g}"
-            if isinstance(value, (int, float)) and 2 <= value < 100
-            else ""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BudgetError(f"{name}: expected a fraction in [0, 1), got {value!r}; for 90 % write 0.9")
+    if not 0 <= value < 1:  # also NaN
+        percent = f"{value:g}" if 2 <= value < 100 else "90"
+        raise BudgetError(
+            f"{name}: expected a fraction in [0, 1), got {value:g}; for {percent} % write {float(percent) / 100:g}"
         )
-        raise BudgetError(f"{name}: expected a fraction in [0, 1), got {shown}{advice}")
     return float(value)
 
 

@@ -216,6 +216,13 @@ def _exact_integers(scores: NDArray[np.float64], keep: NDArray[np.bool_] | None)
 
 def _check(scores: NDArray[np.float64], banks: int, per_row: int, bundles: int) -> None:
     """The caller's duty (patterns check with better words); ours is only not to compute nonsense."""
-    assert scores.ndim == 2 and not np.isnan(scores).any()
-    assert banks % per_row == 0 and scores.shape[0] % (banks // per_row) == 0 and scores.shape[1] % banks == 0
-    assert 0 <= bundles <= scores.size // banks
+    fits = scores.ndim == 2 and banks % per_row == 0
+    assert fits, f"expected a matrix and k | B, got {scores.shape}, B = {banks}, k = {per_row}"
+    fits = scores.shape[0] % (banks // per_row) == 0 and scores.shape[1] % banks == 0
+    assert fits, (
+        f"expected whole groups of rows and whole banks, got {scores.shape}, B = {banks}, k = {per_row}"
+    )
+    assert 0 <= bundles <= scores.size // banks, (
+        f"expected 0 to {scores.size // banks} bundles, got {bundles}"
+    )
+    assert not np.isnan(scores).any(), "expected scores without NaN"

@@ -8,7 +8,7 @@ edit) by a score of -inf. A fill gives the values of grown weights and declares 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 import torch
@@ -59,7 +59,7 @@ class Random:
 class ByScore:
     """The absent weights with the highest score of a criterion (RigL: the dense gradient)."""
 
-    criterion: Criterion = Gradient()
+    criterion: Criterion = field(default_factory=Gradient)
 
     @property
     def needs(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from gossamer.errors import MethodError
 
@@ -61,9 +62,7 @@ def piecewise(values: Sequence[float], boundaries: Sequence[int]) -> Schedule:
     >>> [schedule(step) for step in (0, 9, 10, 19, 20)]
     [0.5, 0.5, 0.8, 0.8, 0.9]
     """
-    if len(values) != len(boundaries) + 1 or any(
-        a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)
-    ):
+    if len(values) != len(boundaries) + 1 or any(a >= b for a, b in pairwise(boundaries)):
         raise MethodError(
             f"piecewise: expected one value more than ascending boundaries, got {len(values)} values and boundaries {list(boundaries)}"
         )

@@ -57,7 +57,7 @@ class Pattern(Protocol):
 
 def checked_shape(pattern: Pattern, shape: Shape, *, rows: int, columns: int) -> Shape:
     """The shape, if its rows and columns are positive multiples of the given numbers; otherwise a PatternError with a sentence."""
-    if len(shape) != 2 or min(shape) < 1:
+    if min(shape) < 1:
         raise PatternError(
             f"{pattern}: expected a matrix shape (rows, columns) of positive numbers, got {tuple(shape)}"
         )
