@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
+
+from gossamer.kernels import native
 
 _PACKAGES = ("gossamer", "numpy", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
@@ -13,8 +16,6 @@ _PACKAGES = ("gossamer", "numpy", "torch", "onnx", "onnxruntime", "openvino", "n
 def describe() -> dict[str, object]:
     """Machine, CPU model, CPUs that this process may use, instruction set, versions of everything
     measured."""
-    from gossamer.kernels import native
-
     versions = {}
     for package in _PACKAGES:
         try:
@@ -26,9 +27,15 @@ def describe() -> dict[str, object]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "isa": native.isa(),
+        "isa": isa(),
         "versions": versions,
     }
+
+
+def isa() -> str:
+    """Instruction set that the native runtime uses here, `reference` where there is no native library."""
+    module = native.status().module
+    return "reference" if module is None else str(json.loads(module.build_info())["isa"])
 
 
 def cpu_model() -> str:

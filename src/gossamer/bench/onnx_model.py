@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.bench.subject import DenseNetwork
+from gossamer.bench.subject import DenseNetwork, attributes_of
 from gossamer.errors import RuntimeFailure
-from gossamer.graph import Node, value_shapes
+from gossamer.graph import Node
 
 OPSET = 20
 
@@ -27,11 +27,11 @@ class _Builder:
         self._helper = onnx.helper
         self._numpy_helper = onnx.numpy_helper
         self.dense = dense
-        self.shapes = value_shapes(dense.network, batch)
+        self.shapes = dense.value_shapes(batch)
         self.nodes: list[Any] = []
         self.initializers: dict[str, Any] = {}
 
-    def emit(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(self._helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes))
         return output
 
@@ -72,7 +72,7 @@ def to_onnx(dense: DenseNetwork, batch: int) -> bytes:
 
 
 def _conv2d(builder: _Builder, node: Node) -> None:
-    attributes = node.attributes
+    attributes = attributes_of(node)
     name = node.weights["weight"]
     kernel = tuple(attributes["kernel"])
     inputs = [node.inputs[0], builder.constant(f"{name}/{kernel}", builder.dense.conv_weight(name, kernel))]
@@ -118,14 +118,16 @@ def _channel_affine(builder: _Builder, node: Node) -> None:
 
 
 def _layer_norm(builder: _Builder, node: Node) -> None:
-    x, output, axes = node.inputs[0], node.outputs[0], node.attributes["axes"]
+    x, output, axes = node.inputs[0], node.outputs[0], attributes_of(node)["axes"]
     shape = builder.shapes[x][-axes:]
     weights = builder.dense.weights
     scale = weights[node.weights["weight"]] if "weight" in node.weights else np.ones(shape, np.float32)
     inputs = [x, builder.constant(f"{output}/weight", scale.reshape(shape))]
     if "bias" in node.weights:
         inputs.append(builder.constant(f"{output}/bias", weights[node.weights["bias"]].reshape(shape)))
-    builder.emit("LayerNormalization", inputs, output, axis=-axes, epsilon=float(node.attributes["epsilon"]))
+    builder.emit(
+        "LayerNormalization", inputs, output, axis=-axes, epsilon=float(attributes_of(node)["epsilon"])
+    )
 
 
 def _relu6(builder: _Builder, node: Node) -> None:
@@ -141,8 +143,8 @@ def _silu(builder: _Builder, node: Node) -> None:
 
 def _pool(op: str) -> Callable[[_Builder, Node], None]:
     def emit(builder: _Builder, node: Node) -> None:
-        attributes = node.attributes
-        extra: dict[str, object] = (
+        attributes = attributes_of(node)
+        extra: dict[str, Any] = (
             {"dilations": attributes["dilation"]}
             if op == "MaxPool"
             else {"count_include_pad": int(attributes["count_include_pad"])}
@@ -162,7 +164,7 @@ def _pool(op: str) -> Callable[[_Builder, Node], None]:
 
 def _adaptive_avg_pool2d(builder: _Builder, node: Node) -> None:
     height, width = builder.shapes[node.inputs[0]][2:]
-    out_height, out_width = node.attributes["output"]
+    out_height, out_width = attributes_of(node)["output"]
     if height % out_height or width % out_width:
         raise RuntimeFailure(
             f"node {node.name!r}: expected an adaptive pooling whose sizes divide, "
@@ -183,7 +185,7 @@ def _flatten(builder: _Builder, node: Node) -> None:
 
 def _simple(op: str, *attributes: str) -> Callable[[_Builder, Node], None]:
     def emit(builder: _Builder, node: Node) -> None:
-        values = {name: node.attributes[name] for name in attributes}
+        values = {name: attributes_of(node)[name] for name in attributes}
         builder.emit(op, list(node.inputs), node.outputs[0], **values)
 
     return emit

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gossamer.formats import unpack
 from gossamer.formats.packed_file import PackedFile, read
-from gossamer.graph import Network
+from gossamer.graph import Network, Node, WeightInfo, infer_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,20 @@ class DenseNetwork:
             for value in self.network.inputs
         ]
 
+    def value_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """Concrete shape of every value."""
+        weights = {name: WeightInfo(shape=weight.shape) for name, weight in self.weights.items()}
+        return infer_shapes(self.network, weights, dict.fromkeys(self.network.dims, batch))
+
     def conv_weight(self, name: str, kernel: tuple[int, int]) -> np.ndarray:
         """Weight of a convolution as [O, I/groups, kh, kw], from its matrix [O, kh*kw*I/groups]."""
         matrix = self.weights[name]
         return np.ascontiguousarray(matrix.reshape(matrix.shape[0], *kernel, -1).transpose(0, 3, 1, 2))
+
+
+def attributes_of(node: Node) -> dict[str, Any]:
+    """A node's attributes as the plain values that the validated network guarantees."""
+    return dict(node.attributes)
 
 
 def random_inputs(shapes: list[tuple[int, ...]], seed: int) -> list[np.ndarray]:

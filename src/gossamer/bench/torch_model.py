@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gossamer.bench.subject import DenseNetwork
+from gossamer.bench.subject import DenseNetwork, attributes_of
 from gossamer.graph import Node
 
 
@@ -24,7 +24,7 @@ class TorchModel(torch.nn.Module):
         for node in dense.network.nodes:
             for role, name in node.weights.items():
                 if node.op == "conv2d" and role == "weight":
-                    weight = torch.from_numpy(dense.conv_weight(name, tuple(node.attributes["kernel"])))
+                    weight = torch.from_numpy(dense.conv_weight(name, tuple(attributes_of(node)["kernel"])))
                     weight = weight.contiguous(memory_format=memory_format)
                 else:
                     weight = torch.from_numpy(dense.weights[name])
@@ -54,7 +54,7 @@ def _padded(x: Tensor, padding: list[int], value: float = 0.0) -> tuple[Tensor, 
 
 
 def _conv2d(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
-    attributes = node.attributes
+    attributes = attributes_of(node)
     x, padding = _padded(inputs[0], attributes["padding"])
     weight = model.weight(node, "weight")
     assert weight is not None
@@ -84,32 +84,33 @@ def _channel_affine(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tens
 
 
 def _layer_norm(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
-    shape = inputs[0].shape[-node.attributes["axes"] :]
+    shape = inputs[0].shape[-attributes_of(node)["axes"] :]
     weight, bias = model.weight(node, "weight"), model.weight(node, "bias")
     return F.layer_norm(
         inputs[0],
         shape,
         None if weight is None else weight.view(shape),
         None if bias is None else bias.view(shape),
-        node.attributes["epsilon"],
+        attributes_of(node)["epsilon"],
     )
 
 
 def _max_pool2d(_: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
-    attributes = node.attributes
+    attributes = attributes_of(node)
     x, padding = _padded(inputs[0], attributes["padding"], value=float("-inf"))
     return F.max_pool2d(x, attributes["kernel"], attributes["stride"], padding, attributes["dilation"])
 
 
-def _avg_pool2d(_: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
-    attributes = node.attributes
+def _avg_pool2d(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    del model
+    attributes = attributes_of(node)
     if attributes["count_include_pad"]:
         x, padding = _padded(inputs[0], attributes["padding"])
         return F.avg_pool2d(x, attributes["kernel"], attributes["stride"], padding)
     x, padding = _padded(inputs[0], attributes["padding"])
     if x is inputs[0]:
         return F.avg_pool2d(x, attributes["kernel"], attributes["stride"], padding, count_include_pad=False)
-    inside, _ = _padded(torch.ones_like(inputs[0][:1, :1]), attributes["padding"])
+    inside = _padded(torch.ones_like(inputs[0][:1, :1]), attributes["padding"])[0]
     window = (attributes["kernel"], attributes["stride"])
     return F.avg_pool2d(x, *window) / F.avg_pool2d(inside, *window)
 
@@ -123,14 +124,14 @@ _RUN: dict[str, _Run] = {
     "relu6": lambda _, __, inputs: F.relu6(inputs[0]),
     "silu": lambda _, __, inputs: F.silu(inputs[0]),
     "sigmoid": lambda _, __, inputs: torch.sigmoid(inputs[0]),
-    "gelu": lambda _, node, inputs: F.gelu(inputs[0], approximate=node.attributes["approximate"]),
-    "softmax": lambda _, node, inputs: F.softmax(inputs[0], dim=node.attributes["axis"]),
+    "gelu": lambda _, node, inputs: F.gelu(inputs[0], approximate=attributes_of(node)["approximate"]),
+    "softmax": lambda _, node, inputs: F.softmax(inputs[0], dim=attributes_of(node)["axis"]),
     "add": lambda _, __, inputs: inputs[0] + inputs[1],
-    "concat": lambda _, node, inputs: torch.cat(inputs, dim=node.attributes["axis"]),
+    "concat": lambda _, node, inputs: torch.cat(inputs, dim=attributes_of(node)["axis"]),
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": lambda _, node, inputs: F.adaptive_avg_pool2d(
-        inputs[0], node.attributes["output"]
+        inputs[0], attributes_of(node)["output"]
     ),
-    "flatten": lambda _, node, inputs: torch.flatten(inputs[0], node.attributes["start"]),
+    "flatten": lambda _, node, inputs: torch.flatten(inputs[0], attributes_of(node)["start"]),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Torch:
         torch.set_num_threads(threads)
         dense = DenseNetwork.of(path)
 
-        def runner(memory_format: object) -> Run:
+        def runner(memory_format: Any) -> Run:
             model = TorchModel(dense, memory_format)
 
             def run(inputs: Arrays) -> Arrays:
