@@ -1,0 +1,6 @@
+"""`python -m gossamer.cli`: the same as the console script."""
+
+from gossamer.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""gossamer pack"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.output import Json, Output
+
+
+def pack(
+    source: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The packed file. Default: NAME.gsm.safetensors.")] = None,
+    input: Annotated[str | None, typer.Option(help="Shape of an example, batch first: 1x3x224x224.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="Pattern of the masks. Default: the run's, else unstructured.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16 or float32. Default: the recipe's, else float16.")] = None,
+    max_batch: Annotated[int, typer.Option(help="Largest batch that the file promises.")] = 64,
+    json: Json = False,
+) -> None:
+    """Pack a finished network into one small file that runs without torch.
+
+    The packed and the masked network are compared on the way; too large a difference is an error.
+
+    \b
+    Examples:
+      gossamer pack runs/fashion-mnist-resnet20-gradual -o model.safetensors
+      gossamer pack mypackage.nets:small --weights small.pt --input 1x3x224x224 -o small.safetensors
+    """
+    from gossamer.cli.subjects import subject_of
+
+    output = Output(json)
+    subject = subject_of(source, weights=weights, input_shape=input)
+    import torch
+
+    from gossamer.export import pack as pack_network
+
+    path = out or Path(f"{subject.name}.safetensors")
+    example = torch.randn(subject.input_shape, generator=torch.Generator().manual_seed(0))
+    done = pack_network(
+        subject.model,
+        example,
+        path,
+        masks=subject.masks,
+        pattern=pattern or subject.pattern,
+        dtype=dtype or subject.dtype,
+        max_batch=max_batch,
+        labels=subject.labels,
+        preprocessing=subject.preprocessing,
+        recipe=subject.recipe,
+        metrics=subject.metrics,
+        license=subject.licence,
+    )
+    output.say(str(done))
+    output.say(f"wrote {path} ({path.stat().st_size:,} bytes); measure it with: gossamer bench {path}")
+    output.result({"file": str(path), "bytes": path.stat().st_size, **done.to_dict()})

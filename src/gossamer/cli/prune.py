@@ -1,0 +1,48 @@
+"""gossamer prune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.output import Json, Output
+
+
+def prune(
+    source: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pruned weights and their masks.")],
+    sparsity: Annotated[float | None, typer.Option(help="Zeros over all weights of linear and convolution layers.")] = None,
+    pattern: Annotated[str, typer.Option(help="unstructured, 2:4, block:4x1, gs:8,1 or window:8.")] = "unstructured",
+    allocation: Annotated[str, typer.Option(help="uniform, erk or global_rank.")] = "global_rank",
+    criterion: Annotated[str, typer.Option(help="Which weights stay: magnitude.")] = "magnitude",
+    weights: Annotated[Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")] = None,
+    json: Json = False,
+) -> None:
+    """Prune a trained network at once, without training.
+
+    Writes model.safetensors and masks.safetensors. Expect a loss of accuracy that grows with the sparsity; the recipes train it back.
+
+    \b
+    Examples:
+      gossamer prune runs/fashion-mnist-resnet20-dense --sparsity 0.5 -o pruned
+      gossamer prune torchvision.models:resnet18 --weights resnet18.pt --pattern 2:4 -o pruned
+    """
+    from gossamer.cli.subjects import subject_of
+    from gossamer.recipes import outcome
+    from gossamer.training import Sparsifier
+    from gossamer.training.methods import OneShot
+
+    output = Output(json)
+    method = OneShot(sparsity=sparsity, pattern=pattern, allocation=allocation, criterion=criterion)
+    subject = subject_of(source, weights=weights, input_shape="1x1")
+    sparsifier = Sparsifier(subject.model, method)
+    masks = {name: mask.clone() for name, mask in sparsifier.masks.items()}
+    summary = sparsifier.finalize().summary
+    outcome.write_tensors(out / "masks.safetensors", masks)
+    outcome.write_tensors(out / "model.safetensors", subject.model.state_dict())
+    output.say(str(summary))
+    spec = subject.spec if ":" in subject.spec else f"gossamer.tasks.models:{subject.spec}"
+    output.say(f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input SHAPE")
+    output.result({"folder": str(out), **summary.to_dict()})

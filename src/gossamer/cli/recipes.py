@@ -1,0 +1,103 @@
+"""gossamer recipes list / show / check / schema"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.output import Json, Output
+
+app = typer.Typer(help="List, show and check recipes; print their JSON schema.", no_args_is_help=True, rich_markup_mode=None)
+
+Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe or a .yaml file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the recipes that come with the package.
+
+    \b
+    Example:
+      gossamer recipes list
+    """
+    from gossamer.recipes import library
+
+    rows = []
+    for name in library.names():
+        values = library.document_of(name).values
+        method = values.get("method")
+        rows.append(
+            {
+                "name": name,
+                "method": method.get("name") if isinstance(method, dict) else method,
+                "description": values.get("description", ""),
+            }
+        )
+    output = Output(json)
+    output.table(
+        ["name", "method", "what it does"],
+        [[str(row["name"]), str(row["method"]), str(row["description"])] for row in rows],
+    )
+    output.result({"recipes": rows})
+
+
+@app.command("show")
+def show(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
+    json: Json = False,
+) -> None:
+    """Print a recipe; with --resolved or settings on top, every key with its value.
+
+    \b
+    Examples:
+      gossamer recipes show fashion-mnist-resnet20-rigl > mine.yaml
+      gossamer recipes show mine.yaml train.epochs=3 --resolved
+    """
+    from gossamer.recipes import document, library, validate
+    from gossamer.recipes.resolved import plain, to_yaml
+
+    output = Output(json)
+    found = document.with_overrides(library.document_of(recipe), overrides or [])
+    if resolved or overrides or recipe not in library.names():
+        plan = validate.plan_of(found)
+        output.say(to_yaml(plan.recipe).rstrip())
+        output.result({"recipe": plain(plan.recipe)})
+    else:
+        output.say(library.text_of(recipe).rstrip())
+        output.result({"recipe": found.values})
+
+
+@app.command("check")
+def check(recipe: Recipe, overrides: Overrides = None, json: Json = False) -> None:
+    """Check a recipe without training; says how many steps it has.
+
+    \b
+    Example:
+      gossamer recipes check mine.yaml
+    """
+    from gossamer.recipes import document, library, validate
+
+    plan = validate.plan_of(document.with_overrides(library.document_of(recipe), overrides or []))
+    output = Output(json)
+    output.say(
+        f"{plan.recipe.name}: fine; {plan.num_steps} steps ({plan.recipe.train.epochs} epochs of {plan.steps_per_epoch}), "
+        f"method {plan.method or 'dense'}"
+    )
+    output.result({"name": plan.recipe.name, "num_steps": plan.num_steps, "steps_per_epoch": plan.steps_per_epoch})
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON schema of recipe files, for editors.
+
+    \b
+    Example:
+      gossamer recipes schema > recipe.schema.json
+    """
+    from gossamer.recipes import json_schema
+
+    print(json_schema.text(), end="")

@@ -1,0 +1,61 @@
+"""gossamer report"""
+
+from __future__ import annotations
+
+from json import loads
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.output import Json, Output
+from gossamer.errors import GossamerError
+
+
+def report(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Folders of runs, and JSON files of gossamer bench --json.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
+    json: Json = False,
+) -> None:
+    """Write one self-contained HTML page: training curves of runs, and what benchmarks measured.
+
+    \b
+    Examples:
+      gossamer report runs/fashion-mnist-resnet20-gradual -o report.html
+      gossamer report runs/dense runs/sparse bench.json -o report.html
+    """
+    from gossamer.recipes.run_folder import RunFolder
+    from gossamer.report import Page, Section, sections
+
+    runs: dict[str, list[dict[str, object]]] = {}
+    found: list[Section] = []
+    for source in sources:
+        if source.is_dir():
+            runs[source.name] = RunFolder(path=source).rows()
+            if not runs[source.name]:
+                raise GossamerError(f"{source}: expected the folder of a run with a metrics.jsonl that is not empty")
+            continue
+        measured = read_bench(source)
+        found += [make(measured) for make in (sections.engines, sections.density, sections.layers, sections.machine)]
+    if runs:
+        found.insert(0, sections.training(runs))
+    Page(title="Gossamer report", lead=", ".join(map(str, sources)), sections=tuple(found)).write(out)
+    output = Output(json)
+    output.say(f"wrote {out}")
+    output.result({"report": str(out)})
+
+
+def read_bench(path: Path) -> dict[str, object]:
+    """What `gossamer bench --json` has printed into a file."""
+    try:
+        measured = loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GossamerError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise GossamerError(f"{path}: expected JSON of gossamer bench --json: {error}") from None
+    missing = [key for key in ("engines", "layers", "machine") if not isinstance(measured, dict) or key not in measured]
+    if missing:
+        raise GossamerError(f"{path}: expected JSON of gossamer bench --json, it lacks {', '.join(missing)}")
+    return dict(measured)

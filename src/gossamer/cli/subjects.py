@@ -1,0 +1,104 @@
+"""What `pack`, `prune` and `bench` work on: a run's folder, or a network by name with its weights.
+
+No logic of its own: finds the files and builds the objects that the library wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gossamer.cli.shapes import parse_shape
+from gossamer.errors import CheckpointError, RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSubject:
+    """A network with its weights, and everything known about it. masks: None where nobody has recorded them."""
+
+    name: str
+    model: nn.Module
+    input_shape: tuple[int, ...]
+    masks: dict[str, Tensor] | None = None
+    pattern: str = "unstructured"
+    dtype: str = "float16"
+    labels: tuple[str, ...] | None = None
+    preprocessing: dict[str, object] | None = None
+    recipe: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = None
+    licence: str | None = None
+    spec: str = field(default="")
+
+
+def subject_of(source: str, *, weights: Path | None, input_shape: str | None) -> NetworkSubject:
+    """A folder of a finished run, or `package.module:callable` (`weights`: a file for it)."""
+    path = Path(source)
+    if path.is_dir():
+        if weights is not None:
+            raise RecipeError("--weights belongs to package.module:callable; the folder of a run has its own weights")
+        return _of_run(path, input_shape)
+    if ":" not in source:
+        hint = "no such file or folder" if not path.exists() else "a file alone does not say which network it is"
+        raise RecipeError(
+            f"{source}: {hint}; expected the folder of a run, or package.module:callable with --weights FILE and --input SHAPE"
+        )
+    if input_shape is None:
+        raise RecipeError(f"{source}: expected --input with the shape of an example, such as --input 1x3x224x224")
+    from gossamer.tasks import networks
+
+    model = networks.build(source)
+    masks = None
+    if weights is not None:
+        networks.load_weights(model, weights)
+        masks = _masks_beside(weights)
+    return NetworkSubject(
+        name=source.rpartition(":")[2],
+        spec=source,
+        model=model.eval(),
+        input_shape=parse_shape(input_shape),
+        masks=masks,
+    )
+
+
+def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:
+    from gossamer.recipes import document, loop, outcome, resolved, validate
+    from gossamer.recipes.run_folder import RunFolder
+    from gossamer.tasks import networks
+
+    folder = RunFolder(path=path)
+    if not folder.recipe.is_file():
+        raise CheckpointError(f"{path}: expected the folder of a run (it holds no recipe.yaml)")
+    if not folder.is_finished:
+        raise CheckpointError(f"{path}: the run is not finished; go on with gossamer train {folder.recipe} --out {path}")
+    plan = validate.plan_of(document.read(folder.recipe))
+    model = loop.model_of(plan)
+    networks.load_weights(model, folder.model)
+    result = folder.read_result()
+    return NetworkSubject(
+        name=plan.recipe.name,
+        spec=plan.recipe.model,
+        model=model.eval(),
+        input_shape=parse_shape(input_shape) if input_shape else (1, *plan.task.input_shape),
+        masks=outcome.read_masks(folder.masks),
+        pattern=plan.method.pattern if plan.method is not None else "unstructured",
+        dtype=plan.recipe.pack.dtype,
+        labels=plan.task.labels,
+        preprocessing=plan.task.preprocessing(),
+        recipe=resolved.plain(plan.recipe),
+        metrics={
+            key: result[key] for key in ("test_accuracy", "test_images", "sparsity", "steps", "seed", "quick")
+        },
+        licence=f"data: {plan.task.licence}",
+    )
+
+
+def _masks_beside(weights: Path) -> dict[str, Tensor] | None:
+    """`masks.safetensors` beside the weights, as `train` and `prune` leave it."""
+    from gossamer.recipes import outcome
+
+    return outcome.read_masks(weights.with_name("masks.safetensors"))

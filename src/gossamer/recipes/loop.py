@@ -1,0 +1,268 @@
+"""The training run of a recipe: build, resume, train, measure, save.
+
+Order of one step: batch (a function of seed, epoch and index) -> learning rate (a function of the step) -> backward -> where norms
+are clipped, gradients of dropped weights are zeroed first -> optimizer, with the Sparsifier on its hooks.
+
+The final model is the result; measurements on the test split along the way choose nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.errors import GossamerError
+from gossamer.recipes import checkpoint, outcome
+from gossamer.recipes.checkpoint import Checkpoint
+from gossamer.recipes.rates import factor_at
+from gossamer.recipes.resolved import to_yaml
+from gossamer.recipes.run_folder import RunFolder
+from gossamer.recipes.schema import Optimizer, Training
+from gossamer.recipes.validate import Plan
+from gossamer.tasks import networks, task
+from gossamer.tasks.images import ImageData, Integers, epoch_order
+from gossamer.training import Sparsifier
+
+LOG_EVERY = 10
+"""Optimizer steps between two lines of the metrics."""
+TEST_BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where the run is. seconds_left: estimated from this sitting's pace. accuracy: the last one measured on the test split."""
+
+    step: int
+    num_steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    density: float
+    accuracy: float | None
+    seconds_left: float
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes."""
+
+    def say(self, line: str) -> None:
+        """A line of text."""
+        ...
+
+    def step(self, progress: Progress) -> None:
+        """After every step."""
+        ...
+
+    def epoch(self, progress: Progress) -> None:
+        """After every epoch."""
+        ...
+
+
+class Interrupted(GossamerError):
+    """The run was asked to stop; its state is saved."""
+
+
+class Run:
+    """A recipe's run in memory: model, optimizer, sparsifier, position."""
+
+    def __init__(self, plan: Plan, data: ImageData) -> None:
+        self.plan = plan
+        self.data = data
+        self.train: Training = plan.recipe.train
+        self.device = torch.device(plan.recipe.device)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise GossamerError("device: cuda is not available on this machine; write device=cpu")
+        if plan.recipe.threads is not None:
+            torch.set_num_threads(plan.recipe.threads)
+        torch.manual_seed(plan.recipe.seed)
+        self.model = model_of(plan).to(self.device)
+        if self.train.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(self.model, self.train.optimizer)
+        self.sparsifier: Sparsifier | None = None
+        if plan.method is not None:
+            self.sparsifier = Sparsifier(
+                self.model, plan.method, self.optimizer, seed=plan.recipe.seed, protect=plan.recipe.protect
+            )
+        self.step = 0
+        self.loss_sum = 0.0
+        self.seconds = 0.0
+        self.accuracy: float | None = None
+        self._order: tuple[int, Integers] | None = None
+
+    @property
+    def density(self) -> float:
+        """Kept weights over all weights of linear and convolution layers."""
+        return 1.0 if self.sparsifier is None else 1.0 - self.sparsifier.sparsity
+
+    def state(self) -> Checkpoint:
+        """Everything that the rest of the run depends on."""
+        return Checkpoint(
+            recipe=to_yaml(self.plan.recipe),
+            step=self.step,
+            loss_sum=self.loss_sum,
+            seconds=self.seconds,
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            sparsifier=None if self.sparsifier is None else dict(self.sparsifier.state_dict()),
+            random=torch.get_rng_state(),
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go on from there."""
+        self.model.load_state_dict(saved.model)
+        self.optimizer.load_state_dict(saved.optimizer)
+        if self.sparsifier is not None:
+            self.sparsifier.load_state_dict(saved.sparsifier or {})
+        torch.set_rng_state(saved.random)
+        self.step, self.loss_sum, self.seconds = saved.step, saved.loss_sum, saved.seconds
+
+    def one_step(self) -> float:
+        """One optimizer step; returns its loss."""
+        plan, train = self.plan, self.train
+        epoch, position = divmod(self.step, plan.steps_per_epoch)
+        if position == 0:
+            self.loss_sum = 0.0
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, epoch_order(len(self.data.train), seed=plan.recipe.seed, epoch=epoch)
+        indices = self._order[1][position * train.batch_size : (position + 1) * train.batch_size]
+        images, labels = plan.task.training_batch(
+            self.data, indices, train.augment, seed=plan.recipe.seed, epoch=epoch
+        )
+        rate = train.optimizer.lr * factor_at(train.rate, self.step, plan.num_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._precision():
+            logits = self.model(self._placed(images))
+        loss = task.loss(logits.float(), labels.to(self.device), label_smoothing=train.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if train.clip_norm is not None:
+            if self.sparsifier is not None:
+                self.sparsifier.mask_gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm)
+        self.optimizer.step()
+        value = loss.item()
+        self.step += 1
+        self.loss_sum += value
+        return value
+
+    def measure(self) -> tuple[float, float]:
+        """Accuracy and mean loss on the test images."""
+        self.model.eval()
+        correct, loss_sum, count = 0, 0.0, self.plan.test_images
+        with torch.inference_mode(), self._precision():
+            for start in range(0, count, TEST_BATCH):
+                images, labels = self.plan.task.test_batch(self.data, start, min(start + TEST_BATCH, count))
+                logits = self.model(self._placed(images)).float().cpu()
+                correct += task.num_correct(logits, labels)
+                loss_sum += float(task.loss(logits, labels)) * len(labels)
+        return correct / count, loss_sum / count
+
+    def _placed(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
+        return images.to(memory_format=torch.channels_last) if self.train.channels_last else images
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.train.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def train(plan: Plan, folder: RunFolder, watcher: Watcher, stop: Callable[[], bool]) -> dict[str, object]:
+    """Train to the end, from the folder's checkpoint where there is one; returns what stands in result.json.
+
+    `stop` is asked after every step; when it says yes, the state is saved and Interrupted is raised.
+    """
+    with folder.locked():
+        if folder.is_finished:
+            folder.begin(plan.recipe)  # complains where the folder belongs to another recipe
+            watcher.say(f"{folder.path} holds the finished run; nothing to do (--fresh starts over)")
+            return folder.read_result()
+        saved = folder.begin(plan.recipe)
+        run = Run(plan, plan.task.data[plan.recipe.data].load())
+        if saved is not None:
+            run.restore(saved)
+            watcher.say(f"resuming {folder.path} at step {run.step} of {plan.num_steps}")
+        try:
+            _train_to_the_end(run, folder, watcher, stop)
+            result = outcome.finish(run.model, run.sparsifier, plan, folder, run.measure(), run.seconds)
+        finally:
+            if run.sparsifier is not None:
+                run.sparsifier.detach()
+        return result
+
+
+def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Callable[[], bool]) -> None:
+    plan = run.plan
+    begun, first_step, earlier = time.monotonic(), run.step, run.seconds
+    while run.step < plan.num_steps:
+        loss = run.one_step()
+        run.seconds = earlier + time.monotonic() - begun
+        epoch, position = divmod(run.step, plan.steps_per_epoch)
+        pace = (time.monotonic() - begun) / (run.step - first_step)
+        progress = Progress(
+            step=run.step,
+            num_steps=plan.num_steps,
+            epoch=epoch,
+            epochs=run.train.epochs,
+            loss=loss,
+            density=run.density,
+            accuracy=run.accuracy,
+            seconds_left=pace * (plan.num_steps - run.step),
+        )
+        watcher.step(progress)
+        row = _row(run, progress)
+        if position == 0:
+            row["loss"] = run.loss_sum / plan.steps_per_epoch
+            if epoch % run.train.eval_every == 0 or epoch == run.train.epochs:
+                run.accuracy, row["test_loss"] = run.measure()
+                row["test_accuracy"] = run.accuracy
+            run.seconds = earlier + time.monotonic() - begun
+            folder.append(row)
+            checkpoint.save(run.state(), folder.checkpoint)
+            watcher.epoch(
+                Progress(**{**vars(progress), "loss": row["loss"], "accuracy": run.accuracy})  # type: ignore[arg-type]
+            )
+        elif run.step % LOG_EVERY == 0:
+            folder.append(row)
+        if stop() and run.step < plan.num_steps:
+            checkpoint.save(run.state(), folder.checkpoint)
+            raise Interrupted(f"interrupted at step {run.step} of {plan.num_steps}; the state is saved in {folder.path}")
+
+
+def _row(run: Run, progress: Progress) -> dict[str, object]:
+    return {
+        "step": progress.step,
+        "epoch": progress.step / run.plan.steps_per_epoch,
+        "loss": progress.loss,
+        "density": progress.density,
+        "learning_rate": run.optimizer.param_groups[0]["lr"],
+        "seconds": round(run.seconds, 3),
+    }
+
+
+def model_of(plan: Plan) -> nn.Module:
+    """The recipe's network with fresh weights."""
+    name = plan.recipe.model
+    return networks.build(name) if ":" in name else plan.task.models[name]()
+
+
+def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """SGD or AdamW; weight decay acts on tensors of at least two dimensions."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)

@@ -1,0 +1,94 @@
+"""What a finished run leaves: weights, masks, result.
+
+The result is written last, so that its presence means that everything else is there.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from gossamer.errors import CheckpointError, GossamerError
+from gossamer.files import write_atomic
+from gossamer.recipes.run_folder import RunFolder
+from gossamer.recipes.validate import Plan
+from gossamer.training import Sparsifier
+
+
+def finish(
+    model: nn.Module,
+    sparsifier: Sparsifier | None,
+    plan: Plan,
+    folder: RunFolder,
+    measured: tuple[float, float],
+    seconds: float,
+) -> dict[str, object]:
+    """Finalize and write model, masks and result. measured: accuracy and loss on the test images."""
+    size, num_kept, layers = _dense_counts(model), _dense_counts(model), []
+    if sparsifier is not None:
+        summary = sparsifier.finalize().summary
+        size, num_kept = summary.size, summary.num_kept
+        layers = [
+            {
+                "name": row.name,
+                "shape": list(row.shape),
+                "size": row.size,
+                "num_kept": row.num_kept,
+                "pattern": row.pattern,
+                "reason": row.reason,
+            }
+            for row in summary.rows
+        ]
+        write_tensors(folder.masks, dict(sparsifier.masks))
+    write_tensors(folder.model, model.state_dict())
+    result: dict[str, object] = {
+        "recipe": plan.recipe.name,
+        "task": plan.recipe.task,
+        "model": plan.recipe.model,
+        "method": plan.recipe.method.name,
+        "data": plan.recipe.data,
+        "quick": plan.recipe.quick,
+        "seed": plan.recipe.seed,
+        "steps": plan.num_steps,
+        "epochs": plan.recipe.train.epochs,
+        "test_accuracy": measured[0],
+        "test_loss": measured[1],
+        "test_images": plan.test_images,
+        "num_weights": size,
+        "num_kept": num_kept,
+        "sparsity": 1 - num_kept / size,
+        "layers": layers,
+        "seconds": round(seconds, 3),
+        "threads": torch.get_num_threads(),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    try:
+        write_atomic(folder.result, (json.dumps(result, indent=1) + "\n").encode())
+    except GossamerError as error:
+        raise CheckpointError(f"the result could not be saved: {error}") from None
+    return result
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file in one step."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    try:
+        write_atomic(path, content)
+    except GossamerError as error:
+        raise CheckpointError(f"{path.name} could not be saved: {error}") from None
+
+
+def read_masks(path: Path) -> dict[str, Tensor] | None:
+    """The masks beside a finished model, None after dense training."""
+    return load_file(path) if path.is_file() else None
+
+
+def _dense_counts(model: nn.Module) -> int:
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return sum(module.weight.numel() for module in model.modules() if isinstance(module, kinds))

@@ -1,0 +1,27 @@
+"""Learning rate as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+
+from gossamer.recipes.schema import Rate
+
+
+def factor_at(rate: Rate, step: int, num_steps: int) -> float:
+    """Fraction of the peak rate for the update number `step` (0-based) out of `num_steps`.
+
+    >>> [round(factor_at(Rate(kind="cosine", warmup=0.5), step, 4), 3) for step in range(4)]
+    [0.5, 1.0, 0.854, 0.146]
+    >>> [round(factor_at(Rate(kind="one_cycle", warmup=0.5), step, 4), 3) for step in range(4)]
+    [0.5, 1.0, 0.854, 0.146]
+    >>> factor_at(Rate(kind="constant", warmup=0.0), 0, 1), factor_at(Rate(kind="cosine", warmup=0.0), 0, 1)
+    (1.0, 0.5)
+    """
+    warm = round(rate.warmup * num_steps)
+    if step < warm:
+        done = (step + 1) / warm
+        return 0.5 * (1 - math.cos(math.pi * done)) if rate.kind == "one_cycle" else done
+    if rate.kind == "constant":
+        return 1.0
+    done = (step - warm + 0.5) / (num_steps - warm)
+    return 0.5 * (1 + math.cos(math.pi * done))
