@@ -1,0 +1,62 @@
+"""From a sparsity of the network to legal counts of its masked weights: the bridge from a method's settings to `allocate`."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from gossamer.errors import BudgetError
+from gossamer.sparsity.allocation import allocate, global_rank
+from gossamer.sparsity.costs import LayerShape
+from gossamer.sparsity.patterns import Pattern, nearest_count
+from gossamer.training.methods.method import Method, final_sparsity
+from gossamer.units import Budget
+
+Shapes = Mapping[str, LayerShape]
+
+
+def counts_at(
+    sparsity: float | None,
+    method: Method,
+    pattern: Pattern,
+    shapes: Shapes,
+    scores: Callable[[], Mapping[str, Tensor]],
+) -> dict[str, int]:
+    """Kept entries of every masked weight, so that the whole network has this sparsity (None: the pattern's own).
+
+    `shapes` are all weights that count, the dense ones with their reason; `scores` gives the matrices that a global ranking needs.
+    """
+    masked = {name: shape for name, shape in shapes.items() if shape.dense is None}
+    targets = {name: pattern.target(shape.matrix) for name, shape in masked.items()}
+    if sparsity is not None and any(target is not None for target in targets.values()):
+        return {
+            name: _on_the_way(sparsity, pattern, shape, targets[name] or 0) for name, shape in masked.items()
+        }
+    if sparsity is None:
+        granted = allocate(shapes, None, "uniform", pattern)
+    elif method.allocation == "global_rank":
+        granted = allocate(shapes, Budget.weights(sparsity), global_rank(scores()), pattern)
+    else:
+        granted = allocate(shapes, Budget.weights(sparsity), method.allocation, pattern)
+    return {name: granted.counts[name] for name in masked}
+
+
+def check_reachable(method: Method, pattern: Pattern, shapes: Shapes) -> None:
+    """BudgetError now, not at the last edit, if the method asks for a sparsity that the protected layers do not leave room for."""
+    sparsity = final_sparsity(method)
+    if sparsity is None:
+        return
+    how = "uniform" if method.allocation == "global_rank" else method.allocation
+    try:
+        allocate(shapes, Budget.weights(sparsity), how, pattern)
+    except BudgetError as error:
+        dense = ", ".join(
+            f"{name} ({shape.dense})" for name, shape in shapes.items() if shape.dense is not None
+        )
+        raise BudgetError(
+            f"{error}; left dense here: {dense or 'none'} (see protect= and layers= of the Sparsifier)"
+        ) from None
+
+
+def _on_the_way(sparsity: float, pattern: Pattern, shape: LayerShape, target: int) -> int:
+    """A count between dense and the pattern's own target, for gradual methods: t:M on the way to N:M."""
+    return max(target, nearest_count(pattern.counts(shape.matrix), (1.0 - sparsity) * shape.numel))

@@ -1,0 +1,95 @@
+"""An edit: one change of masks, as a record of what is wanted. Drop first, then grow; the engine carries it out.
+
+Counts may depend on the state of the network at that step, so an edit names a *rule* for each of the two counts. Rules are evaluated on
+the state **before** the edit: `Unchanged()` as the growth count gives every weight back exactly what the drop took.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gossamer.errors import MethodError
+from gossamer.sparsity.criteria import Criterion
+from gossamer.sparsity.growth import FILLS, Fill, Growth, Random
+from gossamer.sparsity.patterns import nearest_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountState:
+    """What a rule may look at, by weight name: entries kept now, totals that the pattern allows, and the method's allocation."""
+
+    num_kept: Mapping[str, int]
+    legal: Mapping[str, range]
+    allocate: Callable[
+        [float | None], Mapping[str, int]
+    ]  # network sparsity (None: the pattern's own) -> legal counts
+
+
+class Counts(Protocol):
+    """A rule that gives every weight a legal number of kept entries."""
+
+    def __call__(self, state: CountState) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True)
+class AtSparsity:
+    """The counts that the method's allocation gives at this network sparsity; None for a pattern that fixes its own."""
+
+    sparsity: float | None
+
+    def __call__(self, state: CountState) -> Mapping[str, int]:
+        return state.allocate(self.sparsity)
+
+
+@dataclass(frozen=True)
+class WithoutFraction:
+    """All but this fraction of the active entries of each weight, to the nearest legal count (halfway: fewer are kept).
+
+    >>> state = CountState(num_kept={"w": 10}, legal={"w": range(0, 21)}, allocate=lambda sparsity: {})
+    >>> [WithoutFraction(fraction)(state)["w"] for fraction in (0.0, 0.04, 0.3, 1.0)]
+    [10, 10, 7, 0]
+    """
+
+    fraction: float
+
+    def __call__(self, state: CountState) -> Mapping[str, int]:
+        return {
+            name: min(kept, nearest_count(state.legal[name], kept * (1.0 - self.fraction)))
+            for name, kept in state.num_kept.items()
+        }
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """As many as before the edit."""
+
+    def __call__(self, state: CountState) -> Mapping[str, int]:
+        return state.num_kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One change of masks. In words: of the weights in `scope`, drop the lowest to `drop_to`, then grow the highest to `grow_to`.
+
+    An entry that is dropped and grown again in the same edit starts afresh like any grown one. A weight that already has no more than
+    `drop_to` entries drops nothing; one that has at least `grow_to` grows nothing.
+    """
+
+    scope: tuple[str, ...] | None = None  # weight names; None: all masked weights
+    drop_to: Counts | None = None
+    drop_by: Criterion | Random | None = None
+    grow_to: Counts | None = None
+    grow_by: Growth | None = None
+    fill: Fill = FILLS["zero"]
+    exclude_dropped: bool = False  # growth takes what this edit dropped only if nothing else is left
+
+    def __post_init__(self) -> None:
+        for what in ("drop", "grow"):
+            if (getattr(self, f"{what}_to") is None) != (getattr(self, f"{what}_by") is None):
+                raise MethodError(f"Edit: expected {what}_to and {what}_by together, got only one of them")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the scores of this edit read: of "weight", "gradient", "activation"."""
+        drop = self.drop_by.needs if self.drop_by is not None else frozenset()
+        return drop | (self.grow_by.needs if self.grow_by is not None else frozenset())

@@ -1,0 +1,386 @@
+"""The Sparsifier: runs a method beside any training loop, through the step hooks of the optimizer.
+
+One order of events, at every optimizer step (drawn in docs/concepts/engine.md):
+
+    backward -> gradients reduced and unscaled -> [edit step: dense gradients taken] -> gradients of dropped entries zeroed
+    -> the optimizer updates -> [edit step: drop, then grow] -> weights, optimizer state and averaged copies masked
+
+A step that a gradient scaler skipped is no step. Random choices come from one generator an event, seeded by (seed, event); rank 0
+decides, the others receive. The model keeps the keys of the dense model; everything the engine remembers is in its own `state_dict()`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from gossamer.errors import EngineError, PatternError
+from gossamer.sparsity.costs import LayerShape
+from gossamer.sparsity.patterns import parse_pattern
+from gossamer.sparsity.view import as_matrix
+from gossamer.training.adam_counts import AdamCounts
+from gossamer.training.checkpoint import Saved, from_state
+from gossamer.training.counting import check_reachable
+from gossamer.training.editor import Editor
+from gossamer.training.guard import LoadGuard, owners_of, place
+from gossamer.training.layers import choose, find_weights
+from gossamer.training.masks import MaskOwner, named_copies
+from gossamer.training.methods.method import Method
+from gossamer.training.optimizers import Support, check_optimizer
+from gossamer.training.protection import Protection
+from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary
+
+ADAM_COUNTS = ("per_weight", "shared")
+
+
+class Sparsifier:
+    """Masks the weights of `model` as `method` says, at every step of `optimizer`.
+
+    >>> import torch
+    >>> from gossamer.training.methods import Static
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> sparsifier = Sparsifier(model, Static(sparsity=0.75), optimizer, protect=Protection(first=False, last=False))
+    >>> model(torch.ones(2, 8)).sum().backward()
+    >>> optimizer.step()
+    >>> sparsifier.step, sparsifier.sparsity
+    (1, 0.75)
+    >>> sparsifier.finalize().zeroed
+    0
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        optimizer: Optimizer | None = None,
+        *,
+        seed: int = 0,
+        protect: Protection | None = None,
+        layers: Sequence[str] | None = None,
+        ema: nn.Module | Mapping[str, Tensor] | Iterable[nn.Module | Mapping[str, Tensor]] = (),
+        masks: Mapping[str, Tensor] | None = None,
+        adam_counts: str = "per_weight",
+    ) -> None:
+        """`layers` narrows what is masked (names, wildcards); `ema` are averaged copies of the model that are masked too; `masks` are the
+        masks of a method with initial="given"; `adam_counts` is "per_weight" (a grown weight has its own step count in Adam's bias
+        correction) or "shared" (torch's count for the whole tensor)."""
+        if adam_counts not in ADAM_COUNTS:
+            raise EngineError(f"expected adam_counts to be per_weight or shared, got {adam_counts!r}")
+        if (method.initial == "given") != (masks is not None):
+            raise EngineError(
+                "expected masks= together with a method whose initial is 'given', got "
+                + ("masks and " if masks is not None else "no masks and ")
+                + f"initial={method.initial!r}"
+            )
+        self.method = method
+        self.pattern = parse_pattern(method.pattern)
+        self.step = 0
+        named = list(masks) if masks is not None and layers is None else layers
+        chosen = choose(model, self.pattern, protect or Protection(), named)
+        for slot in chosen.masked.values():
+            if owners_of(slot):
+                raise EngineError(
+                    f"{slot.name!r} belongs to another Sparsifier already: expected one owner a weight; finalize() that one first"
+                )
+        slots = {**chosen.masked, **{name: slot for name, (slot, _) in chosen.dense.items()}}
+        shapes = {
+            name: LayerShape(
+                weight=tuple(slots[name].weight.shape),
+                dense=chosen.dense[name][1] if name in chosen.dense else None,
+            )
+            for name in find_weights(model)
+        }
+        check_reachable(method, self.pattern, shapes)
+        self._owner = MaskOwner(chosen.masked)
+        self._editor = Editor(
+            method,
+            self.pattern,
+            self._owner,
+            shapes,
+            seed=seed,
+            per_weight_counts=adam_counts == "per_weight",
+        )
+        self._copies = named_copies(ema, chosen.masked)
+        self._optimizer: Optimizer | None = None
+        self._support: Support | None = None
+        self._hooks: list[RemovableHandle] = []
+        self._guards: list[RemovableHandle] = []
+        self._finalized = False
+        self._state_dirty = True  # something may have written optimizer state at dropped places
+        self._without_state: list[Tensor] = []
+        self._unmasked: (
+            dict[str, Tensor] | None
+        ) = {}  # weights before their first masking, until the first step
+        if optimizer is not None:
+            self._checked(optimizer)
+
+        self._start(masks)
+        guard = LoadGuard(self, Sparsifier._weights_loaded)
+        modules = {id(slot.module): slot.module for slot in self._owner.slots.values()}
+        self._guards = [place(module, guard) for module in modules.values()]
+        if optimizer is not None:
+            self.attach(optimizer)
+
+    # What it knows.
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """The masks, bool, True = kept, by weight name. Read-only: an edit is the only way to change one."""
+        return self._owner.kept
+
+    @property
+    def sparsity(self) -> float:
+        """Zeros over all linear and convolution weights of the network, protected ones included."""
+        return self.summary().sparsity
+
+    @property
+    def density(self) -> float:
+        return 1.0 - self.sparsity
+
+    @property
+    def history(self) -> tuple[EditRecord, ...]:
+        """Every edit so far."""
+        return tuple(self._editor.history)
+
+    @property
+    def budget_met(self) -> bool:
+        """True from the last edit on: select the best model only then, an earlier one may be over budget."""
+        return self.step >= self.method.last_edit
+
+    def summary(self) -> Summary:
+        """All weights that count, masked or dense with the reason, and the sparsity requested and granted."""
+        rows = [
+            LayerRow(
+                name=name,
+                shape=shape.weight,
+                size=shape.numel,
+                num_kept=shape.numel if shape.dense is not None else self._owner.num_kept(name),
+                pattern="" if shape.dense is not None else str(self.pattern),
+                reason=shape.dense or "",
+            )
+            for name, shape in self._editor.shapes.items()
+        ]
+        return Summary(
+            step=self.step, requested=self.method.sparsity, rows=tuple(rows), peak_kept=self._editor.peak_kept
+        )
+
+    # What a user's loop calls.
+
+    def attach(self, optimizer: Optimizer) -> Summary:
+        """Starts to follow `optimizer`: from now on its steps are this Sparsifier's steps."""
+        self._check_alive()
+        if self._optimizer is not None:
+            raise EngineError(
+                "this Sparsifier is attached to an optimizer already: expected one; detach() it first"
+            )
+        self._support = self._checked(optimizer)
+        self._optimizer = optimizer
+        self._state_dirty = True
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+            optimizer.register_load_state_dict_post_hook(self._optimizer_loaded),
+        ]
+        return self.summary()
+
+    def detach(self) -> Summary:
+        """Stops following the optimizer. Masks stay; another optimizer may be attached (its state starts afresh)."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._optimizer, self._support = [], None, None
+        self._editor.gradients.clear()
+        if self._editor.adam is not None:
+            self._editor.adam = AdamCounts()
+        return self.summary()
+
+    def mask_gradients(self) -> None:
+        """Zeroes the gradients of dropped entries now: call it before clipping, for a norm of what will be applied.
+
+        Once a step, after the last backward pass and (with a scaler) after `scaler.unscale_(optimizer)`. At an edit step the dense
+        gradients that a score needs are taken first. The optimizer's pre-hook does the same; calling both is harmless.
+        """
+        self._check_alive()
+        self._editor.take_gradients(self.step + 1)
+        self._owner.mask_gradients()
+
+    def finalize(self) -> FinalReport:
+        """Sets all dropped places to zero for good, removes every hook, and reports. Masks can still be read."""
+        self._check_alive()
+        stray = self._owner.count_stray()
+        self._apply_masks(with_state=True)
+        summary = self.detach()
+        for guard in self._guards:
+            guard.remove()
+        self._guards, self._unmasked, self._finalized = [], None, True
+        return FinalReport(summary=summary, history=self.history, zeroed=stray)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks, step, event, births of grown weights and history: tensors, numbers and strings, for torch.load(weights_only=True)."""
+        editor = self._editor
+        return Saved(
+            method=repr(self.method),
+            seed=editor.seed,
+            step=self.step,
+            event=editor.event,
+            peak_kept=editor.peak_kept,
+            masks=self.masks,
+            mask_hash=self._owner.digest(),
+            births=editor.adam.births if editor.adam is not None else {},
+            history=editor.history,
+        ).to_state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Summary:
+        """Continues where `state` was saved. Model and optimizer load their own, before or after this call."""
+        self._check_alive()
+        saved = from_state(
+            state,
+            method=repr(self.method),
+            shapes={name: tuple(mask.shape) for name, mask in self.masks.items()},
+        )
+        self.step, editor = saved.step, self._editor
+        editor.seed, editor.event, editor.peak_kept, editor.history = (
+            saved.seed,
+            saved.event,
+            saved.peak_kept,
+            list(saved.history),
+        )
+        editor.gradients.clear()
+        if editor.adam is not None:
+            editor.adam.load(saved.births)
+        self._owner.restore(self._unmasked or {})
+        for name, mask in saved.masks.items():
+            self._owner.put(name, mask)
+        editor.digest()
+        self._keep_unmasked([])
+        self._owner.mask_weights()
+        self._state_dirty = True
+        return self.summary()
+
+    # The order of events.
+
+    def _before_step(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any] | None:
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._gradients_ready(optimizer)
+            return None
+
+        def closure_then_mask() -> Any:
+            loss = closure()
+            self._gradients_ready(optimizer)
+            return loss
+
+        if len(args) > 1:
+            return (args[0], closure_then_mask, *args[2:]), kwargs
+        return args, {**kwargs, "closure": closure_then_mask}
+
+    def _gradients_ready(self, optimizer: Optimizer) -> None:
+        self.mask_gradients()
+        scale = getattr(
+            optimizer, "grad_scale", None
+        )  # a fused optimizer under a scaler unscales inside its step
+        if scale is not None:
+            self._editor.gradients.divide(scale)
+        if getattr(optimizer, "found_inf", None) is not None:
+            parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+            self._without_state = [
+                p for p in parameters if p not in optimizer.state or not optimizer.state[p]
+            ]
+
+    def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found_inf = getattr(optimizer, "found_inf", None)
+        if found_inf is not None and bool(found_inf):
+            self._forget_skipped_step(optimizer)
+            return
+        self._correct_adam(optimizer)
+        self.step += 1
+        edited = self._editor.run(self.step, optimizer)
+        assert self._support is not None
+        self._apply_masks(with_state=edited or self._state_dirty or not self._support.zero_is_fixed)
+        self._state_dirty = False
+        self._unmasked = None
+        self._editor.gradients.clear()
+
+    def _forget_skipped_step(self, optimizer: Optimizer) -> None:
+        """A fused optimizer has run and changed no weight. Fused SGD makes its momentum buffers from uninitialised memory before it looks
+        at found_inf, so state that this step created is removed."""
+        for parameter in self._without_state:
+            optimizer.state.pop(parameter, None)
+        self._without_state = []
+        self._editor.gradients.clear()
+
+    @torch.no_grad()
+    def _correct_adam(self, optimizer: Optimizer) -> None:
+        adam = self._editor.adam
+        if adam is None or not adam.births:
+            return
+        groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+        for name in list(adam.births):
+            weight = self._owner.slots[name].weight
+            if weight.grad is not None and id(weight) in groups:
+                adam.correct(name, weight, optimizer, groups[id(weight)])
+
+    def _apply_masks(self, *, with_state: bool) -> None:
+        self._owner.mask_weights()
+        self._owner.mask_copies(self._copies)
+        if with_state and self._optimizer is not None:
+            self._owner.mask_state(self._optimizer)
+
+    # Beginnings, and what others do to weights and state.
+
+    def _start(self, masks: Mapping[str, Tensor] | None) -> None:
+        """The masks before the first step: those given, then the edits at step 0. Optimizer state is not touched before a step."""
+        for name in self._owner.slots if masks is not None else ():
+            assert masks is not None
+            if (
+                name not in masks
+                or tuple(masks[name].shape) != tuple(self.masks[name].shape)
+                or masks[name].dtype != torch.bool
+            ):
+                got = f"{masks[name].dtype} of shape {tuple(masks[name].shape)}" if name in masks else "none"
+                raise EngineError(
+                    f"masks: expected a bool mask of {name!r} of shape {tuple(self.masks[name].shape)}, got {got}"
+                )
+            try:
+                self.pattern.check(as_matrix(masks[name]))
+            except PatternError as error:
+                raise PatternError(f"masks: {name!r}: {error}") from None
+            self._owner.put(name, masks[name])
+        self._editor.run(0, None)
+        self._editor.digest()
+        self._editor.note_kept(start=True)
+        self._keep_unmasked(self._owner.slots)
+        self._owner.mask_weights()
+
+    def _keep_unmasked(self, names: Iterable[str]) -> None:
+        """Before the first step, remembers weights as they came. A checkpoint may bring other masks after the weights: then these are the
+        values to mask, not what the first masks have left of them."""
+        if self._unmasked is not None:
+            for name in names:
+                if name in self._unmasked or not bool(self.masks[name].all()):
+                    self._unmasked[name] = self._owner.slots[name].weight.detach().clone()
+
+    def _weights_loaded(self, module: nn.Module) -> None:
+        """After a checkpoint was loaded into a module: its weights obey their masks again at once."""
+        self._keep_unmasked([name for name, slot in self._owner.slots.items() if slot.module is module])
+        self._owner.mask_weights()
+
+    def _optimizer_loaded(self, optimizer: Optimizer) -> None:
+        self._state_dirty = True
+
+    def _checked(self, optimizer: Optimizer) -> Support:
+        weights = {name: slot.weight for name, slot in self._owner.slots.items()}
+        return check_optimizer(
+            optimizer, self.method, weights, per_weight_counts=self._editor.adam is not None
+        )
+
+    def _check_alive(self) -> None:
+        if self._finalized:
+            raise EngineError(
+                "this Sparsifier is finalized: expected no further use but reading masks; make a new one"
+            )

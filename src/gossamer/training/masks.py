@@ -1,0 +1,135 @@
+"""The mask owner: the only code that writes a masked weight, its gradient or its optimizer state.
+
+A mask is bool, True = kept, and has the shape of its weight. What is dropped is exactly +0.0 afterwards, whatever stood there: values
+are filled, not multiplied, because 0 * inf and 0 * nan are nan, and because a negative weight times zero is -0.0.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gossamer.errors import EngineError
+from gossamer.training.layers import Slot, unwrap
+from gossamer.training.optimizers import state_tensors
+
+
+class MaskOwner:
+    """The masks of a set of weights, and the zeros that follow from them."""
+
+    def __init__(self, slots: Mapping[str, Slot]) -> None:
+        self.slots = dict(slots)
+        self._kept: dict[str, Tensor] = {}
+        self._dropped: dict[str, Tensor] = {}  # only weights with something dropped: the others need no work
+        for name, slot in self.slots.items():
+            self.put(name, torch.ones_like(slot.weight, dtype=torch.bool, requires_grad=False))
+
+    @property
+    def kept(self) -> Mapping[str, Tensor]:
+        """Masks by weight name; read-only."""
+        return MappingProxyType(self._kept)
+
+    def num_kept(self, name: str) -> int:
+        return int(self._kept[name].sum())
+
+    def put(self, name: str, mask: Tensor) -> None:
+        """Replaces a mask. It is stored on the device and in the memory layout of its weight, so that filling is one plain pass."""
+        weight = self.slots[name].weight
+        kept = torch.empty_like(weight, dtype=torch.bool, requires_grad=False).copy_(mask)
+        self._kept[name] = kept
+        if bool(kept.all()):
+            self._dropped.pop(name, None)
+        else:
+            self._dropped[name] = ~kept
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        for name, dropped in self._current():
+            gradient = self.slots[name].weight.grad
+            if gradient is not None:
+                gradient.masked_fill_(dropped, 0.0)
+
+    @torch.no_grad()
+    def mask_weights(self) -> None:
+        for name, dropped in self._current():
+            self.slots[name].weight.masked_fill_(dropped, 0.0)
+
+    @torch.no_grad()
+    def mask_state(self, optimizer: Optimizer) -> None:
+        for name, dropped in self._current():
+            for tensor in state_tensors(optimizer, self.slots[name].weight):
+                tensor.masked_fill_(dropped, 0)
+
+    @torch.no_grad()
+    def mask_copies(self, copies: Iterable[Mapping[str, Tensor]]) -> None:
+        """Masks averaged copies of the weights, each a mapping from weight name to tensor."""
+        for copy in copies:
+            for name, dropped in self._current():
+                copy[name].masked_fill_(dropped.to(copy[name].device), 0.0)
+
+    @torch.no_grad()
+    def start_entries(self, name: str, where: Tensor, values: Tensor, optimizer: Optimizer | None) -> None:
+        """Gives the entries `where` (bool, weight shape) of a weight the `values` there, and zero optimizer state: a fresh start."""
+        weight = self.slots[name].weight
+        weight.copy_(torch.where(where, values, weight))
+        for tensor in state_tensors(optimizer, weight) if optimizer is not None else ():
+            tensor.masked_fill_(where, 0)
+
+    @torch.no_grad()
+    def restore(self, values: Mapping[str, Tensor]) -> None:
+        """Writes back weights as they were before they were masked."""
+        for name, tensor in values.items():
+            self.slots[name].weight.copy_(tensor)
+
+    @torch.no_grad()
+    def count_stray(self) -> int:
+        """Weights that are not zero although they are dropped: somebody else wrote them."""
+        return sum(int(self.slots[name].weight[dropped].count_nonzero()) for name, dropped in self._current())
+
+    def digest(self) -> str:
+        """SHA-256 of all masks, in order of name: the same on every rank, device and memory layout."""
+        digest = hashlib.sha256()
+        for name in sorted(self._kept):
+            digest.update(name.encode())
+            digest.update(self._kept[name].cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _current(self) -> list[tuple[str, Tensor]]:
+        """Names and dropped entries, moved first where a weight has changed its device or layout."""
+        for name, dropped in self._dropped.items():
+            weight = self.slots[name].weight
+            if weight.device != dropped.device or weight.stride() != dropped.stride():
+                self._kept[name] = torch.empty_like(weight, dtype=torch.bool, requires_grad=False).copy_(
+                    self._kept[name]
+                )
+                self._dropped[name] = ~self._kept[name]
+        return list(self._dropped.items())
+
+
+def named_copies(averages: object, slots: Mapping[str, Slot]) -> tuple[dict[str, Tensor], ...]:
+    """The weights of user-registered averaged copies: modules (a deep copy, AveragedModel) or mappings from name to tensor."""
+    listed = (averages,) if isinstance(averages, (nn.Module, Mapping)) else tuple(averages)  # type: ignore[arg-type]
+    found = []
+    for average in listed:
+        if isinstance(average, nn.Module):
+            tensors = {
+                name.replace("_orig_mod.", ""): tensor
+                for name, tensor in unwrap(average).state_dict(keep_vars=True).items()
+            }
+        elif isinstance(average, Mapping):
+            tensors = dict(average)
+        else:
+            raise EngineError(
+                f"ema: expected modules or mappings from weight name to tensor, got {type(average).__name__}"
+            )
+        for name, slot in slots.items():
+            if name not in tensors or tensors[name].shape != slot.weight.shape:
+                got = tuple(tensors[name].shape) if name in tensors else "nothing of this name"
+                raise EngineError(
+                    f"ema: expected a copy of {name!r} of shape {tuple(slot.weight.shape)}, got {got}"
+                )
+        found.append({name: tensors[name].detach() for name in slots})
+    return tuple(found)

@@ -1,0 +1,24 @@
+"""Methods: how zeros are found. One file a method; `method.py` holds what all are.
+
+>>> sorted(METHODS)
+['gradual', 'one_shot', 'rigl', 'set', 'static']
+"""
+
+from collections.abc import Mapping
+
+from gossamer.training.methods.gradual import Gradual
+from gossamer.training.methods.method import Method
+from gossamer.training.methods.one_shot import OneShot
+from gossamer.training.methods.rigl import RigL
+from gossamer.training.methods.set import SET
+from gossamer.training.methods.static import Static
+
+METHODS: Mapping[str, type[Method]] = {
+    "one_shot": OneShot,
+    "gradual": Gradual,
+    "static": Static,
+    "set": SET,
+    "rigl": RigL,
+}
+
+__all__ = ["METHODS", "SET", "Gradual", "Method", "OneShot", "RigL", "Static"]

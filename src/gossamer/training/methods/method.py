@@ -1,0 +1,136 @@
+"""What every method is: a frozen record of its settings, and a pure schedule of edits.
+
+Steps count finished optimizer steps. `edits_at(0)` happens before the first one; `edits_at(k)` right after the k-th update. The engine
+(`gossamer.training.engine`) holds all state; two methods with equal settings are equal objects and give equal edits.
+"""
+
+from typing import Protocol
+
+from gossamer.errors import BudgetError, MethodError
+from gossamer.sparsity.allocation import ALLOCATIONS
+from gossamer.sparsity.criteria import CRITERIA
+from gossamer.sparsity.growth import Random
+from gossamer.sparsity.patterns import NOfM, Pattern, parse_pattern
+from gossamer.training.edits import AtSparsity, Edit
+from gossamer.units import checked_sparsity
+
+
+class Method(Protocol):
+    """One way to find zeros. `sparsity` is the network's in the end; None where the pattern or given masks fix it."""
+
+    @property
+    def sparsity(self) -> float | None: ...
+
+    @property
+    def pattern(self) -> str: ...
+
+    @property
+    def allocation(self) -> str: ...
+
+    @property
+    def criterion(self) -> str:
+        """The criterion that ranks active weights; `global_rank` allocations use it too."""
+        ...
+
+    @property
+    def initial(self) -> str:
+        """The masks before the first step: "dense", "random", "magnitude" or "given"."""
+        ...
+
+    @property
+    def last_edit(self) -> int:
+        """The step of the last edit; 0 for fixed masks. From there on the budget is met and the masks are final."""
+        ...
+
+    @property
+    def grows(self) -> bool:
+        """True if entries may come back: then optimizer state must be reset entry by entry."""
+        ...
+
+    def edits_at(self, step: int) -> tuple[Edit, ...]:
+        """The edits after this many optimizer steps; () at almost every step."""
+        ...
+
+
+INITIAL = ("random", "magnitude", "given")
+
+
+def check_settings(method: Method) -> Pattern:
+    """The pattern of `method`, if sparsity, pattern, allocation and criterion are possible together."""
+    who = type(method).__name__
+    pattern = parse_pattern(method.pattern)
+    if method.allocation not in (*ALLOCATIONS, "global_rank"):
+        known = ", ".join((*ALLOCATIONS, "global_rank"))
+        raise MethodError(f"{who}: expected allocation to be one of {known}, got {method.allocation!r}")
+    if method.criterion not in CRITERIA:
+        raise MethodError(
+            f"{who}: expected criterion to be one of {', '.join(CRITERIA)}, got {method.criterion!r}"
+        )
+    if method.sparsity is not None:
+        checked_sparsity(method.sparsity, name=f"{who}: sparsity")
+    if method.initial == "given":
+        if method.sparsity is not None:
+            raise MethodError(
+                f"{who}: expected no sparsity with initial='given', because the masks fix it; got {method.sparsity:g}"
+            )
+    elif isinstance(pattern, NOfM):
+        fixed = 1 - pattern.n / pattern.m
+        if method.sparsity is not None and abs(method.sparsity - fixed) > 1e-9:
+            raise BudgetError(
+                f"{who}: the pattern {pattern} fixes the sparsity of its layers at {fixed:g}, got sparsity {method.sparsity:g}; "
+                "leave sparsity out, or choose a pattern with a free sparsity"
+            )
+    elif method.sparsity is None:
+        raise BudgetError(f"{who}: expected a sparsity such as 0.9 for the pattern {pattern}, got none")
+    return pattern
+
+
+def final_sparsity(method: Method) -> float | None:
+    """The network sparsity to allocate: None where the pattern fixes it, even if the user has repeated its number."""
+    return None if isinstance(parse_pattern(method.pattern), NOfM) else method.sparsity
+
+
+def check_steps(method: Method, *, every: int, stop: int, start: int = 0) -> None:
+    """Refuses intervals that cannot be meant."""
+    who = type(method).__name__
+    if every < 1:
+        raise MethodError(f"{who}: expected every to be at least 1 step, got {every}")
+    if start < 0:
+        raise MethodError(f"{who}: expected start at step 0 or later, got {start}")
+    if stop < start:
+        raise MethodError(f"{who}: expected stop at or after step {start}, got {stop}")
+
+
+def check_exchange(method: Method, pattern: Pattern, *, drop_fraction: float, initial: str) -> None:
+    """Refuses settings of a drop-and-grow method (SET, RigL) that cannot be meant with this pattern."""
+    who = type(method).__name__
+    if initial not in INITIAL:
+        raise MethodError(f"{who}: expected initial to be one of {', '.join(INITIAL)}, got {initial!r}")
+    if not 0 < drop_fraction < 1:
+        raise MethodError(
+            f"{who}: expected drop_fraction in (0, 1), a part of the active weights, got {drop_fraction:g}"
+        )
+    if method.allocation == "global_rank":
+        raise MethodError(
+            f"{who} keeps the count of every layer, and starts from masks that know no scores: expected allocation uniform or erk, "
+            "got global_rank"
+        )
+    if isinstance(pattern, NOfM) and (pattern.n == 1 or drop_fraction * pattern.n < 0.5):
+        raise MethodError(
+            f"{who} on {pattern}: a step from {pattern} to a legal mask with fewer entries drops at least 1 of {pattern.n} in every "
+            f"group, which a drop fraction of {drop_fraction:g} never reaches"
+            + (
+                "; with N = 1 it would exchange the whole layer at once"
+                if pattern.n == 1
+                else "; raise drop_fraction"
+            )
+            + ", or use gradual, one_shot or static with this pattern"
+        )
+
+
+def starting_edits(method: Method) -> tuple[Edit, ...]:
+    """The edit before the first step of a method that begins sparse: the final counts, at random or by magnitude."""
+    if method.initial == "given":
+        return ()
+    drop_by = Random() if method.initial == "random" else CRITERIA["magnitude"]
+    return (Edit(drop_to=AtSparsity(final_sparsity(method)), drop_by=drop_by),)

@@ -1,0 +1,76 @@
+"""SET, sparse evolutionary training: now and then exchange the smallest active weights for random absent ones.
+
+    drop   the lowest |w| of each layer, a fraction zeta of its active weights
+    grow   as many absent weights, uniformly at random, at value 0
+
+Paper: Scalable Training of Artificial Neural Networks with Adaptive Sparse Connectivity inspired by Network Science, Nature
+Communications 2018 (algorithm 1). Deviations: the paper drops the smallest positive and the largest negative weights, here the smallest
+magnitudes; it grows at random values once an epoch until the last, here at zero every `every` steps, before `stop`. What an edit drops may
+grow again in the same edit (at zero); `exclude_dropped` forbids it.
+"""
+
+from dataclasses import dataclass
+
+from gossamer.errors import MethodError
+from gossamer.sparsity.criteria import CRITERIA
+from gossamer.sparsity.growth import GROWTH
+from gossamer.sparsity.schedules import constant, cosine
+from gossamer.training.edits import Edit, Unchanged, WithoutFraction
+from gossamer.training.methods.method import check_exchange, check_settings, check_steps, starting_edits
+
+
+@dataclass(frozen=True, kw_only=True)
+class SET:
+    """Exchange at random every `every` steps, while step < stop.
+
+    >>> method = SET(sparsity=0.9, every=100, stop=1000)
+    >>> [len(method.edits_at(step)) for step in (0, 99, 100, 999, 1000)]  # at 0: the random mask to begin with
+    [1, 0, 1, 0, 0]
+    >>> method.edits_at(100)[0].drop_to, method.edits_at(900)[0].drop_to
+    (WithoutFraction(fraction=0.3), WithoutFraction(fraction=0.3))
+    """
+
+    sparsity: float | None = None  # of the whole network, at all times; None for N:M, and for given masks
+    pattern: str = "unstructured"
+    allocation: str = "erk"  # uniform, erk
+    criterion: str = "magnitude"  # the lowest of it is dropped
+    drop_fraction: float = 0.3  # zeta, of the active weights of each layer; 0.3 as in the paper
+    decay: str = "constant"  # of the drop fraction: constant (paper), or cosine to zero at stop (as RigL)
+    every: int = 100  # steps between edits
+    stop: int = 10_000  # no edit at or after this step
+    initial: str = "random"  # random, magnitude, given
+    exclude_dropped: bool = False
+
+    def __post_init__(self) -> None:
+        check_steps(self, every=self.every, stop=self.stop)
+        check_exchange(self, check_settings(self), drop_fraction=self.drop_fraction, initial=self.initial)
+        if self.decay not in ("constant", "cosine"):
+            raise MethodError(f"SET: expected decay constant or cosine, got {self.decay!r}")
+
+    @property
+    def last_edit(self) -> int:
+        return max(0, (self.stop - 1) // self.every * self.every)
+
+    @property
+    def grows(self) -> bool:
+        return True
+
+    def edits_at(self, step: int) -> tuple[Edit, ...]:
+        if step == 0:
+            return starting_edits(self)
+        if step % self.every or not 0 < step < self.stop:
+            return ()
+        fraction = (
+            cosine(self.drop_fraction, end=self.stop)
+            if self.decay == "cosine"
+            else constant(self.drop_fraction)
+        )
+        return (
+            Edit(
+                drop_to=WithoutFraction(fraction(step)),
+                drop_by=CRITERIA[self.criterion],
+                grow_to=Unchanged(),
+                grow_by=GROWTH["random"],
+                exclude_dropped=self.exclude_dropped,
+            ),
+        )

@@ -1,0 +1,120 @@
+"""What the engine says about its work: plain records with numbers, that print as tables and turn into JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One weight. `reason` is empty for a masked weight, and says why a dense one is dense."""
+
+    name: str
+    shape: tuple[int, ...]
+    size: int  # number of weights
+    num_kept: int
+    pattern: str  # "" for a dense weight
+    reason: str
+
+    @property
+    def sparsity(self) -> float:
+        return 1.0 - self.num_kept / self.size if self.size else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The state of a network: all its linear and convolution weights, protected ones included.
+
+    `requested` is the sparsity that the method asks for in the end (None where the pattern fixes it); `peak_kept` is the largest
+    number of weights kept at once since the start, which is what memory planning needs.
+    """
+
+    step: int
+    requested: float | None
+    rows: tuple[LayerRow, ...]
+    peak_kept: int
+
+    @property
+    def size(self) -> int:
+        return sum(row.size for row in self.rows)
+
+    @property
+    def num_kept(self) -> int:
+        return sum(row.num_kept for row in self.rows)
+
+    @property
+    def sparsity(self) -> float:
+        """Zeros over all weights of linear and convolution layers: the granted sparsity."""
+        return 1.0 - self.num_kept / self.size if self.size else 0.0
+
+    @property
+    def masked(self) -> tuple[LayerRow, ...]:
+        return tuple(row for row in self.rows if not row.reason)
+
+    @property
+    def left_dense(self) -> tuple[LayerRow, ...]:
+        return tuple(row for row in self.rows if row.reason)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain numbers, strings and lists, ready for JSON."""
+        return {**asdict(self), "sparsity": self.sparsity, "num_kept": self.num_kept, "size": self.size}
+
+    def __str__(self) -> str:
+        width = max([len(row.name) for row in self.rows], default=4)
+        lines = [f"{'weight':<{width}}  {'shape':<18} {'kept':>10} {'of':>10}  sparsity  pattern or reason"]
+        for row in self.rows:
+            shape = "x".join(map(str, row.shape))
+            note = row.pattern if not row.reason else f"dense: {row.reason}"
+            lines.append(
+                f"{row.name:<{width}}  {shape:<18} {row.num_kept:>10,} {row.size:>10,}  {row.sparsity:>7.2%}   {note}"
+            )
+        asked = "" if self.requested is None else f", {self.requested:.2%} requested"
+        lines.append(
+            f"{'network':<{width}}  {'':<18} {self.num_kept:>10,} {self.size:>10,}  {self.sparsity:>7.2%}   at step "
+            f"{self.step}{asked}, peak {self.peak_kept:,} kept"
+        )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChange:
+    """What one edit did to one weight. An entry that was dropped and grown again at once counts in both, and in `regrown`."""
+
+    dropped: int
+    grown: int
+    regrown: int
+    num_kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRecord:
+    """One edit as it happened. `mask_hash` is the digest of all masks after it, equal on every rank."""
+
+    step: int
+    layers: Mapping[str, LayerChange]
+    mask_hash: str
+
+    @property
+    def dropped(self) -> int:
+        return sum(change.dropped for change in self.layers.values())
+
+    @property
+    def grown(self) -> int:
+        return sum(change.grown for change in self.layers.values())
+
+    @property
+    def num_kept(self) -> int:
+        """Entries kept after the edit in the weights that it touched."""
+        return sum(change.num_kept for change in self.layers.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalReport:
+    """What `Sparsifier.finalize` did: the last state, the history, and how many stray values it set to zero."""
+
+    summary: Summary
+    history: tuple[EditRecord, ...]
+    zeroed: int  # non-zero values found at dropped places when finalizing (0 in a loop that used the hooks)
+
+    def __str__(self) -> str:
+        stray = f"; {self.zeroed:,} stray values zeroed" if self.zeroed else ""
+        return f"{self.summary}\n{len(self.history)} edits{stray}; hooks removed"
