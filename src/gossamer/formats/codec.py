@@ -1,0 +1,140 @@
+"""Pack, unpack and check a weight in any format: what all formats share."""
+
+import re
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from gossamer.errors import FormatError
+from gossamer.formats import block, dense, gather_scatter, n_of_m, unstructured, window
+from gossamer.formats.matrix import (
+    DTYPES,
+    MAX_CELLS,
+    MAX_SIZE,
+    Array,
+    Bools,
+    Floats,
+    Format,
+    Ints,
+    PackedMatrix,
+)
+
+FORMATS: dict[str, Format] = {
+    module.NAME: module for module in (dense, unstructured, block, n_of_m, gather_scatter, window)
+}
+_PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
+    "unstructured": (re.compile("unstructured"), "unstructured"),
+    "n_of_m": (re.compile(r"(?P<n>\d+):(?P<m>\d+)"), "N:M"),
+    "block": (re.compile(r"block:(?P<rows>\d+)x(?P<columns>\d+)"), "block:RxC"),
+    "gather_scatter": (re.compile(r"gs:(?P<banks>\d+),(?P<per_row>\d+)"), "gs:B,k"),
+    "window": (re.compile(r"window:(?P<width>\d+)"), "window:8"),
+}
+
+
+def for_pattern(pattern: str) -> tuple[str, dict[str, int]]:
+    """The format that stores masks of a pattern, and its parameters.
+
+    >>> for_pattern("2:4")
+    ('n_of_m', {'n': 2, 'm': 4})
+    """
+    for name, (expression, _) in _PATTERNS.items():
+        found = expression.fullmatch(pattern)
+        if found:
+            return name, {key: int(value) for key, value in found.groupdict().items()}
+    known = ", ".join(text for _, text in _PATTERNS.values())
+    raise FormatError(f"pattern: expected one of {known}, got {pattern!r}")
+
+
+def pack(
+    values: Array, mask: Bools | None, *, format: str, dtype: str = "float16", **parameters: int
+) -> PackedMatrix:
+    """Values [n] or [R, C] whose entries `mask` keeps (None: all), in a format.
+
+    Values outside the mask count as 0 whatever they hold; a kept zero stays stored. FormatError says how the mask breaks
+    the format, or which value the dtype cannot hold.
+    """
+    module = _module(format)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    mask = np.ones(values.shape, dtype=np.bool_) if mask is None else np.ascontiguousarray(mask)
+    if mask.dtype != np.bool_ or mask.shape != values.shape:
+        raise FormatError(f"mask: expected bool {list(values.shape)}, got {mask.dtype} {list(mask.shape)}")
+    _check_head(module, values.shape, dtype, parameters)
+    kept, parts = module.encode(values, mask, parameters)
+    with np.errstate(over="ignore"):
+        stored = kept.astype(DTYPES[dtype])
+    bad = np.flatnonzero(~np.isfinite(stored))
+    if bad.size:
+        raise FormatError(
+            f"values: expected finite {dtype}, got {kept.ravel()[bad[0]]}; float16 ends at 65504"
+        )
+    return PackedMatrix(format, values.shape, dtype, parameters, {"values": stored, **parts})
+
+
+def unpack(packed: PackedMatrix) -> tuple[Floats, Bools]:
+    """Dense float32 values and the mask of what is stored. Allocates the dense matrix: R·C values."""
+    slots = validate(packed)
+    values = np.zeros(prod(packed.shape), dtype=np.float32)
+    mask = np.zeros(values.size, dtype=np.bool_)
+    values[slots.ravel()] = packed.parts["values"].ravel()
+    mask[slots.ravel()] = True
+    return values.reshape(packed.shape), mask.reshape(packed.shape)
+
+
+def entries(packed: PackedMatrix) -> tuple[Ints, Ints, Floats]:
+    """Row, column and float32 value of every stored entry of a matrix, sorted by row, then by column."""
+    slots = validate(packed).ravel()
+    order = np.argsort(slots, kind="stable")
+    rows, columns = np.divmod(slots[order], packed.shape[1])
+    return rows, columns, packed.parts["values"].ravel()[order].astype(np.float32)
+
+
+def validate(packed: PackedMatrix) -> Ints:
+    """Check everything that docs/formats/packed-file.md says of a weight; the slots of the values, in their shape."""
+    module = _module(packed.format)
+    _check_head(module, packed.shape, packed.dtype, packed.parameters)
+    if set(packed.parts) != set(module.PARTS):
+        raise FormatError(
+            f"{packed.format}: expected the parts {list(module.PARTS)}, got {sorted(packed.parts)}"
+        )
+    for name, part in packed.parts.items():
+        expected = np.dtype(DTYPES[packed.dtype] if name == "values" else np.uint8)
+        if part.dtype != expected:
+            raise FormatError(f"{name}: expected {expected}, got {part.dtype}")
+        if name != "values" and part.ndim != 1:
+            raise FormatError(f"{name}: expected one dimension, got the shape {list(part.shape)}")
+    slots = module.decode(packed)
+    if not np.isfinite(packed.parts["values"]).all():
+        raise FormatError("values: expected finite numbers, got an infinity or NaN")
+    return slots
+
+
+def nbytes(packed: PackedMatrix) -> int:
+    """Bytes of all parts, in memory and on disk."""
+    return packed.nbytes
+
+
+def _module(format: str) -> Format:
+    if format not in FORMATS:
+        raise FormatError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    return FORMATS[format]
+
+
+def _check_head(module: Format, shape: tuple[int, ...], dtype: str, parameters: Mapping[str, int]) -> None:
+    if dtype not in DTYPES:
+        raise FormatError(f"dtype: expected float32 or float16, got {dtype!r}")
+    if (
+        len(shape) not in (1, 2)
+        or not all(1 <= size <= MAX_SIZE for size in shape)
+        or prod(shape) > MAX_CELLS
+    ):
+        raise FormatError(
+            f"shape: expected [n] or [R, C] of sizes 1 to 2^31 - 1, product at most 2^40, got {list(shape)}"
+        )
+    if len(shape) == 1 and module.NAME != "dense":
+        raise FormatError(f"format: expected dense for the vector {list(shape)}, got {module.NAME}")
+    if set(parameters) != set(module.PARAMETERS):
+        raise FormatError(
+            f"{module.NAME}: expected the parameters {list(module.PARAMETERS)}, got {sorted(parameters)}"
+        )
+    module.check(shape, parameters)

@@ -1,0 +1,118 @@
+"""`gather_scatter`: bundles of B entries whose columns differ modulo B, k of them in each row. docs/formats/gather-scatter.md."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gossamer.errors import FormatError
+from gossamer.formats.bits import pack_bits, unpack_bits, width_of
+from gossamer.formats.bundling import bundle_columns
+from gossamer.formats.matrix import (
+    Bools, Bytes, Floats, Ints, PackedMatrix, bounds, bytes_part, must_divide, values_shape,
+)  # fmt: skip
+
+NAME = "gather_scatter"
+PARAMETERS: tuple[str, ...] = ("banks", "per_row")
+PARTS: tuple[str, ...] = ("values", "columns", "counts")
+
+
+def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
+    """Banks tile the columns, groups of B/k rows tile the rows."""
+    banks, per_row = parameters["banks"], parameters["per_row"]
+    bounds(2, banks, 64, "gather_scatter banks")
+    if banks & (banks - 1):
+        raise FormatError(f"gather_scatter banks: expected a power of two, got {banks}")
+    bounds(1, per_row, banks, "gather_scatter per_row")
+    must_divide(per_row, banks, "gather_scatter per_row")
+    must_divide(banks, shape[1], "gather_scatter columns")
+    must_divide(banks // per_row, shape[0], "gather_scatter rows")
+
+
+def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+    """Bundles group after group; the lanes of a row take its entries in the order of their residues."""
+    banks, per_row = parameters["banks"], parameters["per_row"]
+    rows, columns = mask.shape
+    height = banks // per_row
+    bundles = _bundle_counts(mask, banks, per_row)
+    parts = [
+        _group_columns(mask[group * height : (group + 1) * height], int(count), banks, per_row)
+        for group, count in enumerate(bundles)
+        if count
+    ]
+    column = np.concatenate(parts) if parts else np.empty((0, banks), dtype=np.int64)
+    row = np.repeat(np.arange(len(bundles)), bundles)[:, None] * height + np.arange(banks) // per_row
+    stored, width = (
+        (column // banks, width_of(columns // banks)) if per_row == banks else (column, width_of(columns))
+    )
+    return values[row, column], {
+        "columns": pack_bits(stored, width),
+        "counts": pack_bits(bundles, (height * columns // banks).bit_length()),
+    }
+
+
+def decode(packed: PackedMatrix) -> Ints:
+    """Slots in the order of the values, [bundles, B]."""
+    banks, per_row = packed.parameters["banks"], packed.parameters["per_row"]
+    rows, columns = packed.shape
+    height = banks // per_row
+    total = values_shape(packed, 2, banks)[0]
+    counts_width = (height * columns // banks).bit_length()
+    counts = unpack_bits(bytes_part(packed, "counts"), rows // height, counts_width, "counts")
+    if counts.sum() != total:
+        raise FormatError(f"counts: expected the sum {total} (bundles of values), got {counts.sum()}")
+    lane = np.arange(banks, dtype=np.int64)
+    width = width_of(columns // banks) if per_row == banks else width_of(columns)
+    column = unpack_bits(bytes_part(packed, "columns"), total * banks, width, "columns").reshape(total, banks)
+    if per_row == banks:
+        column = column * banks + lane
+    if column.size and column.max() >= columns:
+        raise FormatError(f"columns: expected columns below {columns}, got {column.max()}")
+    mixed = np.flatnonzero((np.sort(column % banks, axis=1) != lane).any(axis=1))
+    if mixed.size:
+        found = (column[mixed[0]] % banks).tolist()
+        raise FormatError(f"columns: expected {banks} different residues, got {found} in bundle {mixed[0]}")
+    group = np.repeat(np.arange(rows // height, dtype=np.int64), counts)
+    entries = (group[:, None] * height + lane // per_row) * columns + column
+    ordered = np.sort(entries, axis=None)
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if twice.size:
+        row, where = divmod(int(ordered[twice[0]]), columns)
+        raise FormatError(f"columns: expected distinct entries, got row {row}, column {where} twice")
+    return entries
+
+
+def _bundle_counts(mask: Bools, banks: int, per_row: int) -> Ints:
+    """Bundles of every group; FormatError where row sums or residue sums say that the mask is not GS(B, k)."""
+    rows, columns = mask.shape
+    height = banks // per_row
+    groups = mask.reshape(rows // height, height, columns // banks, banks)
+    by_residue = groups.sum(axis=(1, 2), dtype=np.int64)
+    bundles = by_residue[:, 0]
+    where = f"gs:{banks},{per_row}"
+    wrong = np.flatnonzero((by_residue != by_residue[:, :1]).any(axis=1))
+    if wrong.size:
+        group = int(wrong[0])
+        raise FormatError(
+            f"{where}: expected equally many kept in every residue class modulo {banks}, got {by_residue[group].tolist()} "
+            f"in rows {group * height} to {group * height + height - 1}"
+        )
+    by_row = groups.sum(axis=(2, 3), dtype=np.int64)
+    wrong_rows = np.argwhere(by_row != per_row * bundles[:, None])
+    if wrong_rows.size:
+        group, inside = (int(item) for item in wrong_rows[0])
+        raise FormatError(
+            f"{where}: expected {per_row * bundles[group]} kept in row {group * height + inside} "
+            f"(equal rows in a group of {height}), got {by_row[group, inside]}"
+        )
+    return bundles
+
+
+def _group_columns(mask: Bools, bundles: int, banks: int, per_row: int) -> Ints:
+    """Columns [bundles, B] of one group."""
+    columns = mask.shape[1]
+    by_residue = mask.reshape(mask.shape[0], columns // banks, banks).swapaxes(1, 2)
+    _, residue, quotient = np.nonzero(by_residue)  # row by row, sorted by residue, then by column
+    kept = (quotient * banks + residue).astype(np.int64)
+    if per_row == banks:
+        return kept.reshape(banks, bundles).T
+    return bundle_columns(kept.reshape(banks, bundles), banks)

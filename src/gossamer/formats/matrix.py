@@ -1,0 +1,83 @@
+"""The compact form of one weight: a few arrays, whatever the format. Its on-disk form is the same bytes.
+
+Letters: R, C = rows and columns; an *entry* is a kept position (row, column), its *slot* the number row·C + column.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.errors import FormatError
+
+Array: TypeAlias = NDArray[np.generic]
+Floats: TypeAlias = NDArray[np.float32]
+Bools: TypeAlias = NDArray[np.bool_]
+Bytes: TypeAlias = NDArray[np.uint8]
+Ints: TypeAlias = NDArray[np.int64]
+
+MAX_SIZE = 2**31 - 1
+MAX_CELLS = 2**40
+DTYPES: dict[str, type[np.floating]] = {"float32": np.float32, "float16": np.float16}
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """A vector [n] or matrix [R, C]. `parts["values"]` has `dtype`, every other part is uint8."""
+
+    format: str
+    shape: tuple[int, ...]
+    dtype: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def num_kept(self) -> int:
+        """Stored values, kept zeros included."""
+        return self.parts["values"].size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts, in memory and on disk."""
+        return sum(part.nbytes for part in self.parts.values())
+
+
+class Format(Protocol):
+    """What a format's module has. `encode` may assume that `check` passed and that the mask has the matrix' shape."""
+
+    NAME: str
+    PARAMETERS: tuple[str, ...]
+    PARTS: tuple[str, ...]
+    check: Callable[[tuple[int, ...], Mapping[str, int]], None]
+    encode: Callable[[Floats, Bools, Mapping[str, int]], tuple[Floats, dict[str, Bytes]]]
+    decode: Callable[[PackedMatrix], Ints]
+
+
+def bytes_part(packed: PackedMatrix, name: str) -> Bytes:
+    """A part of bytes, whose dtype and rank were checked."""
+    part = packed.parts[name]
+    assert part.dtype == np.uint8
+    return part.view(np.uint8)
+
+
+def values_shape(packed: PackedMatrix, rank: int, *tail: int) -> tuple[int, ...]:
+    """Shape of the part `values`, which must have `rank` and end with the sizes `tail`."""
+    shape = packed.parts["values"].shape
+    if len(shape) != rank or shape[rank - len(tail) :] != tail:
+        text = ", ".join(["n"] * (rank - len(tail)) + [str(size) for size in tail])
+        raise FormatError(f"values: expected the shape [{text}], got {list(shape)}")
+    return shape
+
+
+def bounds(low: int, value: int, high: int, what: str) -> None:
+    """FormatError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise FormatError(f"{what}: expected {low} to {high}, got {value}")
+
+
+def must_divide(divisor: int, size: int, what: str) -> None:
+    """FormatError unless `divisor` divides `size`."""
+    if size % divisor:
+        raise FormatError(f"{what}: expected {divisor} to divide {size}, got the rest {size % divisor}")

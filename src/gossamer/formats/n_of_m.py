@@ -1,0 +1,55 @@
+"""`n_of_m`: exactly n entries in every m consecutive columns. docs/formats/n-of-m.md."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gossamer.errors import FormatError
+from gossamer.formats.bits import pack_bits, unpack_bits, width_of
+from gossamer.formats.matrix import (
+    Bools, Bytes, Floats, Ints, PackedMatrix, bounds, bytes_part, must_divide, values_shape,
+)  # fmt: skip
+
+NAME = "n_of_m"
+PARAMETERS: tuple[str, ...] = ("n", "m")
+PARTS: tuple[str, ...] = ("values", "positions")
+
+
+def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
+    """Groups tile the rows."""
+    bounds(2, parameters["m"], 256, "n_of_m m")
+    bounds(1, parameters["n"], parameters["m"], "n_of_m n")
+    must_divide(parameters["m"], shape[1], "n_of_m columns")
+
+
+def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+    """Kept values in row-major order and their positions inside the groups."""
+    n, m = parameters["n"], parameters["m"]
+    counts = mask.reshape(-1, m).sum(axis=1)
+    wrong = np.flatnonzero(counts != n)
+    if wrong.size:
+        row, group = divmod(int(wrong[0]), mask.shape[1] // m)
+        raise FormatError(
+            f"{n}:{m}: expected {n} kept in every group, got {counts[wrong[0]]} in row {row}, group {group}"
+        )
+    slots = np.flatnonzero(mask)
+    return values.ravel()[slots], {"positions": pack_bits(slots % m, width_of(m))}
+
+
+def decode(packed: PackedMatrix) -> Ints:
+    """Slots in the order of the values."""
+    n, m = packed.parameters["n"], packed.parameters["m"]
+    (count,) = values_shape(packed, 1)
+    groups = packed.shape[0] * (packed.shape[1] // m)
+    if count != groups * n:
+        raise FormatError(f"values: expected {groups * n} ({n} in each of {groups} groups), got {count}")
+    positions = unpack_bits(bytes_part(packed, "positions"), count, width_of(m), "positions").reshape(
+        groups, n
+    )
+    wrong = np.flatnonzero((np.diff(positions, axis=1) <= 0).any(axis=1) | (positions[:, -1] >= m))
+    if wrong.size:
+        found = positions[wrong[0]].tolist()
+        raise FormatError(
+            f"positions: expected increasing numbers below {m}, got {found} in group {wrong[0]}"
+        )
+    return (positions + np.arange(groups, dtype=np.int64)[:, None] * m).ravel()

@@ -1,0 +1,39 @@
+"""`unstructured`: any mask, one gap byte an entry. docs/formats/unstructured.md.
+
+>>> mask = np.array([[True, False, False], [False, True, False]])
+>>> values, parts = encode(np.array([[1, 2, 3], [4, 5, 6]], np.float32), mask, {})
+>>> values, parts["gaps"]
+(array([1., 5.], dtype=float32), array([0, 3], dtype=uint8))
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from gossamer.errors import FormatError
+from gossamer.formats.bits import decode_gaps, encode_gaps
+from gossamer.formats.matrix import Bools, Bytes, Floats, Ints, PackedMatrix, bytes_part, values_shape
+
+NAME = "unstructured"
+PARAMETERS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("values", "gaps")
+
+
+def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
+    """Any matrix will do."""
+
+
+def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+    """Kept values in row-major order and the gaps between them."""
+    slots = np.flatnonzero(mask)
+    return values.ravel()[slots], {"gaps": encode_gaps(slots, total=mask.size, step=1)}
+
+
+def decode(packed: PackedMatrix) -> Ints:
+    """Slots in the order of the values."""
+    (count,) = values_shape(packed, 1)
+    slots = decode_gaps(bytes_part(packed, "gaps"), total=prod(packed.shape), step=1)
+    if slots.size != count:
+        raise FormatError(f"gaps: expected {count} entries (one a value), got {slots.size}")
+    return slots
