@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from json import loads
 
 from gossamer._version import __version__
 from gossamer.cli.extras import EXTRA_OF
@@ -34,9 +35,13 @@ def doctor(json: Json = False) -> None:
         "packages": packages,
         "missing_extras": sorted({EXTRA_OF[name] for name, version in packages.items() if version is None}),
     }
-    output.say(f"gossamer {__version__}, Python {platform.python_version()}, {platform.platform()}, {cpus} CPUs usable")
+    output.say(
+        f"gossamer {__version__}, Python {platform.python_version()}, {platform.platform()}, {cpus} CPUs usable"
+    )
     if native is None:
-        output.say("native library: absent; packed files run with the slow NumPy reference. Reinstall with a C++17 compiler.")
+        output.say(
+            "native library: absent; packed files run with the slow NumPy reference. Reinstall with a C++17 compiler."
+        )
     else:
         for key, value in native.items():
             text = ", ".join(map(str, value)) if isinstance(value, list) else value
@@ -53,7 +58,7 @@ def native_facts() -> dict[str, object] | None:
         from gossamer import _native
     except ImportError:
         return None
-    return dict(_native.info())
+    return dict(loads(_native.build_info()))
 
 
 def _version(distribution: str) -> str | None:

@@ -22,13 +22,17 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        self._console = Console(
+            file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False, soft_wrap=True
+        )
 
     def say(self, line: str) -> None:
         """A line for people."""
         self._console.print(line)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+    ) -> None:
         """A table for people; columns named in `right` are aligned to the right."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in header:

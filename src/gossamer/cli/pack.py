@@ -11,12 +11,22 @@ from gossamer.cli.output import Json, Output
 
 
 def pack(
-    source: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The packed file. Default: NAME.gsm.safetensors.")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The packed file. Default: NAME.gsm.safetensors.")
+    ] = None,
     input: Annotated[str | None, typer.Option(help="Shape of an example, batch first: 1x3x224x224.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")] = None,
-    pattern: Annotated[str | None, typer.Option(help="Pattern of the masks. Default: the run's, else unstructured.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16 or float32. Default: the recipe's, else float16.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="Pattern of the masks. Default: the run's, else unstructured.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float16 or float32. Default: the recipe's, else float16.")
+    ] = None,
     max_batch: Annotated[int, typer.Option(help="Largest batch that the file promises.")] = 64,
     json: Json = False,
 ) -> None:
@@ -55,4 +65,4 @@ def pack(
     )
     output.say(str(done))
     output.say(f"wrote {path} ({path.stat().st_size:,} bytes); measure it with: gossamer bench {path}")
-    output.result({"file": str(path), "bytes": path.stat().st_size, **done.to_dict()})
+    output.result({"file": str(path), "bytes": path.stat().st_size, **done.to_json()})

@@ -11,13 +11,21 @@ from gossamer.cli.output import Json, Output
 
 
 def prune(
-    source: Annotated[str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")],
+    source: Annotated[
+        str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pruned weights and their masks.")],
-    sparsity: Annotated[float | None, typer.Option(help="Zeros over all weights of linear and convolution layers.")] = None,
-    pattern: Annotated[str, typer.Option(help="unstructured, 2:4, block:4x1, gs:8,1 or window:8.")] = "unstructured",
+    sparsity: Annotated[
+        float | None, typer.Option(help="Zeros over all weights of linear and convolution layers.")
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option(help="unstructured, 2:4, block:4x1, gs:8,1 or window:8.")
+    ] = "unstructured",
     allocation: Annotated[str, typer.Option(help="uniform, erk or global_rank.")] = "global_rank",
     criterion: Annotated[str, typer.Option(help="Which weights stay: magnitude.")] = "magnitude",
-    weights: Annotated[Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prune a trained network at once, without training.
@@ -44,5 +52,7 @@ def prune(
     outcome.write_tensors(out / "model.safetensors", subject.model.state_dict())
     output.say(str(summary))
     spec = subject.spec if ":" in subject.spec else f"gossamer.tasks.models:{subject.spec}"
-    output.say(f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input SHAPE")
+    output.say(
+        f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input SHAPE"
+    )
     output.result({"folder": str(out), **summary.to_dict()})

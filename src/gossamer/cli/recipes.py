@@ -8,7 +8,9 @@ import typer
 
 from gossamer.cli.output import Json, Output
 
-app = typer.Typer(help="List, show and check recipes; print their JSON schema.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, show and check recipes; print their JSON schema.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe or a .yaml file.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top.")]
@@ -87,7 +89,9 @@ def check(recipe: Recipe, overrides: Overrides = None, json: Json = False) -> No
         f"{plan.recipe.name}: fine; {plan.num_steps} steps ({plan.recipe.train.epochs} epochs of {plan.steps_per_epoch}), "
         f"method {plan.method or 'dense'}"
     )
-    output.result({"name": plan.recipe.name, "num_steps": plan.num_steps, "steps_per_epoch": plan.steps_per_epoch})
+    output.result(
+        {"name": plan.recipe.name, "num_steps": plan.num_steps, "steps_per_epoch": plan.steps_per_epoch}
+    )
 
 
 @app.command("schema")

@@ -14,7 +14,8 @@ from gossamer.errors import GossamerError
 
 def report(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Folders of runs, and JSON files of gossamer bench --json.")
+        list[Path],
+        typer.Argument(metavar="SOURCE...", help="Folders of runs, and JSON files of gossamer bench --json."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
     json: Json = False,
@@ -35,10 +36,14 @@ def report(
         if source.is_dir():
             runs[source.name] = RunFolder(path=source).rows()
             if not runs[source.name]:
-                raise GossamerError(f"{source}: expected the folder of a run with a metrics.jsonl that is not empty")
+                raise GossamerError(
+                    f"{source}: expected the folder of a run with a metrics.jsonl that is not empty"
+                )
             continue
         measured = read_bench(source)
-        found += [make(measured) for make in (sections.engines, sections.density, sections.layers, sections.machine)]
+        found += [
+            make(measured) for make in (sections.engines, sections.density, sections.layers, sections.machine)
+        ]
     if runs:
         found.insert(0, sections.training(runs))
     Page(title="Gossamer report", lead=", ".join(map(str, sources)), sections=tuple(found)).write(out)
@@ -55,7 +60,11 @@ def read_bench(path: Path) -> dict[str, object]:
         raise GossamerError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise GossamerError(f"{path}: expected JSON of gossamer bench --json: {error}") from None
-    missing = [key for key in ("engines", "layers", "machine") if not isinstance(measured, dict) or key not in measured]
+    missing = [
+        key
+        for key in ("engines", "layers", "machine")
+        if not isinstance(measured, dict) or key not in measured
+    ]
     if missing:
         raise GossamerError(f"{path}: expected JSON of gossamer bench --json, it lacks {', '.join(missing)}")
     return dict(measured)

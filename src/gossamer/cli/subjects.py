@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gossamer.cli.shapes import parse_shape
 from gossamer.errors import CheckpointError, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from gossamer.graph import ImagePreprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class NetworkSubject:
     pattern: str = "unstructured"
     dtype: str = "float16"
     labels: tuple[str, ...] | None = None
-    preprocessing: dict[str, object] | None = None
+    preprocessing: ImagePreprocessing | None = None
     recipe: Mapping[str, Any] | None = None
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
@@ -40,21 +41,28 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
     path = Path(source)
     if path.is_dir():
         if weights is not None:
-            raise RecipeError("--weights belongs to package.module:callable; the folder of a run has its own weights")
+            raise RecipeError(
+                "--weights belongs to package.module:callable; the folder of a run has its own weights"
+            )
         return _of_run(path, input_shape)
     if ":" not in source:
-        hint = "no such file or folder" if not path.exists() else "a file alone does not say which network it is"
+        hint = (
+            "no such file or folder" if not path.exists() else "a file alone does not say which network it is"
+        )
         raise RecipeError(
             f"{source}: {hint}; expected the folder of a run, or package.module:callable with --weights FILE and --input SHAPE"
         )
     if input_shape is None:
-        raise RecipeError(f"{source}: expected --input with the shape of an example, such as --input 1x3x224x224")
-    from gossamer.tasks import networks
+        raise RecipeError(
+            f"{source}: expected --input with the shape of an example, such as --input 1x3x224x224"
+        )
+    from gossamer.export import load_model, parse_shape
+    from gossamer.tasks.weights import load_weights
 
-    model = networks.build(source)
+    model = load_model(source)
     masks = None
     if weights is not None:
-        networks.load_weights(model, weights)
+        load_weights(model, weights)
         masks = _masks_beside(weights)
     return NetworkSubject(
         name=source.rpartition(":")[2],
@@ -66,18 +74,21 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
 
 
 def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:
+    from gossamer.export import parse_shape
     from gossamer.recipes import document, loop, outcome, resolved, validate
     from gossamer.recipes.run_folder import RunFolder
-    from gossamer.tasks import networks
+    from gossamer.tasks.weights import load_weights
 
     folder = RunFolder(path=path)
     if not folder.recipe.is_file():
         raise CheckpointError(f"{path}: expected the folder of a run (it holds no recipe.yaml)")
     if not folder.is_finished:
-        raise CheckpointError(f"{path}: the run is not finished; go on with gossamer train {folder.recipe} --out {path}")
+        raise CheckpointError(
+            f"{path}: the run is not finished; go on with gossamer train {folder.recipe} --out {path}"
+        )
     plan = validate.plan_of(document.read(folder.recipe))
     model = loop.model_of(plan)
-    networks.load_weights(model, folder.model)
+    load_weights(model, folder.model)
     result = folder.read_result()
     return NetworkSubject(
         name=plan.recipe.name,

@@ -16,13 +16,20 @@ from gossamer.errors import CheckpointError
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (gossamer recipes list) or a .yaml file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a shipped recipe (gossamer recipes list) or a .yaml file.")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top, such as train.epochs=3 seed=1.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top, such as train.epochs=3 seed=1."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer images and epochs, to try things; never quoted.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, removing the run that is in the folder.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer images and epochs, to try things; never quoted.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, removing the run that is in the folder.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Fail where there is nothing to resume.")] = False,
     json: Json = False,
 ) -> None:
@@ -48,7 +55,9 @@ def train(
     name = plan.recipe.name + ("-quick" if quick else "")
     folder = RunFolder(path=out or Path("runs") / name)
     if resume and not folder.checkpoint.is_file():
-        raise CheckpointError(f"there is no checkpoint in {folder.path} to resume; leave --resume out to start")
+        raise CheckpointError(
+            f"there is no checkpoint in {folder.path} to resume; leave --resume out to start"
+        )
     if fresh:
         folder.clear()
     with TrainingView(plan.recipe.name) as view, _stop_signals() as stopped:

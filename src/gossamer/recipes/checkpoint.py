@@ -69,5 +69,3 @@ def load(path: Path) -> Checkpoint:
         )
     del values["version"]
     return Checkpoint(**values)
-
-

@@ -6,6 +6,7 @@ override itself) is kept beside it, so that every later complaint can point ther
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import TypeAlias
 
 import yaml
 
-from ..errors import RecipeError
+from gossamer.errors import RecipeError
 
-Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Address: TypeAlias = tuple[str, ...]
 
 
@@ -32,12 +33,30 @@ class Document:
         for length in range(len(address), -1, -1):
             if address[:length] in self.places:
                 return self.places[address[:length]]
+            below = [place for known, place in self.places.items() if known[:length] == address[:length]]
+            if length and below:
+                return below[0]
         return self.name
 
     def error(self, address: Address, message: str) -> RecipeError:
         """An error that points to the address."""
         dotted = ".".join(address)
         return RecipeError(f"{self.place(address)}: {dotted + ': ' if dotted else ''}{message}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain values: `2:4` is a text (YAML 1.1 reads 124), `no` is a text, `1e-3` is a number."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def parse(text: str, *, name: str) -> Document:
@@ -47,7 +66,7 @@ def parse(text: str, *, name: str) -> Document:
     'a.yaml:1'
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -57,7 +76,9 @@ def parse(text: str, *, name: str) -> Document:
     if root is None:
         raise RecipeError(f"{name}: the file is empty; expected a recipe. See: gossamer recipes list")
     if not isinstance(root, yaml.MappingNode):
-        raise RecipeError(f"{name}:{root.start_mark.line + 1}: expected `key: value` lines at the outermost level")
+        raise RecipeError(
+            f"{name}:{root.start_mark.line + 1}: expected `key: value` lines at the outermost level"
+        )
     places: dict[Address, str] = {}
     values = _Builder(name, places).mapping(root, ())
     return Document(name=name, values=values, places=places)
@@ -88,7 +109,7 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> Document:
         if not equals or not all(address):
             raise RecipeError(f"override {override!r}: expected key=value, such as train.epochs=3")
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError:
             raise RecipeError(f"override {override!r}: {text!r} is not a valid YAML value") from None
         _set(values, address, value, override)
@@ -105,7 +126,9 @@ def _set(values: dict[str, Plain], address: Address, value: Plain, override: str
             inner = target[key] = {}
         if not isinstance(inner, dict):
             where = ".".join(address[: depth + 1])
-            raise RecipeError(f"override {override!r}: {where} is a single value ({inner!r}), it has no keys below")
+            raise RecipeError(
+                f"override {override!r}: {where} is a single value ({inner!r}), it has no keys below"
+            )
         target = inner
     target[address[-1]] = value
 
@@ -120,10 +143,20 @@ class _Builder:
     def __init__(self, name: str, places: dict[Address, str]) -> None:
         self._name = name
         self._places = places
-        self._scalars = yaml.SafeLoader("")
+        self._scalars = _Loader("")
+        self._seen: set[int] = set()
+
+    def _enter(self, node: yaml.Node) -> None:
+        """Recipes are trees: a part that is used twice by an anchor would have no line of its own."""
+        if id(node) in self._seen:
+            raise RecipeError(
+                f"{self._name}:{node.start_mark.line + 1}: anchors are not supported; write the part again"
+            )
+        self._seen.add(id(node))
 
     def mapping(self, node: yaml.MappingNode, address: Address) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
+        self._enter(node)
         for key_node, value_node in node.value:
             place = f"{self._name}:{key_node.start_mark.line + 1}"
             if not isinstance(key_node, yaml.ScalarNode):
@@ -140,6 +173,7 @@ class _Builder:
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, address)
         if isinstance(node, yaml.SequenceNode):
+            self._enter(node)
             items: list[Plain] = []
             for number, item in enumerate(node.value):
                 inner = (*address, str(number))
@@ -147,7 +181,7 @@ class _Builder:
                 items.append(self.value(item, inner))
             return items
         try:
-            result: Plain = self._scalars.construct_object(node)  # type: ignore[no-untyped-call]
+            result: Plain = self._scalars.construct_object(node)
         except yaml.YAMLError as error:
             raise RecipeError(f"{self._name}:{node.start_mark.line + 1}: {error}") from None
         return result if isinstance(result, None | bool | int | float | str) else str(result)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import GossamerError
+from gossamer.export import load_model
 from gossamer.recipes import checkpoint, outcome
 from gossamer.recipes.checkpoint import Checkpoint
 from gossamer.recipes.rates import factor_at
@@ -25,7 +26,7 @@ from gossamer.recipes.resolved import to_yaml
 from gossamer.recipes.run_folder import RunFolder
 from gossamer.recipes.schema import Optimizer, Training
 from gossamer.recipes.validate import Plan
-from gossamer.tasks import networks, task
+from gossamer.tasks import task
 from gossamer.tasks.images import ImageData, Integers, epoch_order
 from gossamer.training import Sparsifier
 
@@ -229,13 +230,15 @@ def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Calla
             folder.append(row)
             checkpoint.save(run.state(), folder.checkpoint)
             watcher.epoch(
-                Progress(**{**vars(progress), "loss": row["loss"], "accuracy": run.accuracy})  # type: ignore[arg-type]
+                Progress(**{**vars(progress), "loss": row["loss"], "accuracy": run.accuracy})
             )
         elif run.step % LOG_EVERY == 0:
             folder.append(row)
         if stop() and run.step < plan.num_steps:
             checkpoint.save(run.state(), folder.checkpoint)
-            raise Interrupted(f"interrupted at step {run.step} of {plan.num_steps}; the state is saved in {folder.path}")
+            raise Interrupted(
+                f"interrupted at step {run.step} of {plan.num_steps}; the state is saved in {folder.path}"
+            )
 
 
 def _row(run: Run, progress: Progress) -> dict[str, object]:
@@ -252,7 +255,7 @@ def _row(run: Run, progress: Progress) -> dict[str, object]:
 def model_of(plan: Plan) -> nn.Module:
     """The recipe's network with fresh weights."""
     name = plan.recipe.model
-    return networks.build(name) if ":" in name else plan.task.models[name]()
+    return load_model(name) if ":" in name else plan.task.models[name]()
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

@@ -31,7 +31,10 @@ class Optimizer:
         _expect(all(0 <= beta < 1 for beta in self.betas), "betas", "two numbers 0 <= beta < 1", self.betas)
         _expect(self.weight_decay >= 0, "weight_decay", "a number of at least 0", self.weight_decay)
         _expect(
-            not self.nesterov or self.kind != "sgd" or self.momentum > 0, "nesterov", "momentum above 0 with it", 0.0
+            not self.nesterov or self.kind != "sgd" or self.momentum > 0,
+            "nesterov",
+            "momentum above 0 with it",
+            0.0,
         )
 
 
@@ -74,7 +77,9 @@ class Training:
     def __post_init__(self) -> None:
         _expect(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         _expect(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        _expect(self.images is None or self.images >= 1, "images", "at least 1, or nothing for all", self.images)
+        _expect(
+            self.images is None or self.images >= 1, "images", "at least 1, or nothing for all", self.images
+        )
         _expect(
             self.test_images is None or self.test_images >= 1,
             "test_images",
@@ -121,7 +126,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _expect(0 <= self.seed < 2**63, "seed", "0 <= seed < 2^63", self.seed)
-        _expect(self.threads is None or self.threads >= 1, "threads", "at least 1, or nothing for all", self.threads)
+        _expect(
+            self.threads is None or self.threads >= 1,
+            "threads",
+            "at least 1, or nothing for all",
+            self.threads,
+        )
         _expect(
             bool(self.name) and not set(self.name) & set("/\\\0 ") and not self.name.startswith("."),
             "name",

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from gossamer.errors import GossamerError
+from gossamer.errors import GossamerError, PatternError
 from gossamer.recipes.document import Address, Document, Plain
 from gossamer.recipes.schema import Recipe
 from gossamer.tasks.catalog import TASKS
@@ -58,7 +58,8 @@ def plan_of(document: Document, *, quick: bool = False) -> Plan:
     test_images = _limited(document, "test_images", train.test_images, choice.test_images)
     if train.batch_size > train_images:
         raise document.error(
-            ("train", "batch_size"), f"expected at most the {train_images} images of an epoch, got {train.batch_size}"
+            ("train", "batch_size"),
+            f"expected at most the {train_images} images of an epoch, got {train.batch_size}",
         )
     steps_per_epoch = train_images // train.batch_size
     method = _method_of(document, recipe, steps_per_epoch)
@@ -87,8 +88,11 @@ def _recipe_of(document: Document) -> Recipe:
         }
     else:
         names = ", ".join([DENSE, *METHODS])
-        raise document.error(("method",), f"expected a method, write for example `name: gradual` (one of {names})")
-    return _validated(document, (), Recipe, values)
+        raise document.error(
+            ("method",), f"expected a method, write for example `name: gradual` (one of {names})"
+        )
+    recipe: Recipe = _validated(document, (), Recipe, values)
+    return recipe
 
 
 def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Method | None:
@@ -97,7 +101,9 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
     kind = _known(document, ("method", "name"), name, {DENSE: None, **METHODS})
     if kind is None:
         for key in settings:
-            raise document.error(("method", key), "dense training has no settings; remove the line or name a method")
+            raise document.error(
+                ("method", key), "dense training has no settings; remove the line or name a method"
+            )
         return None
     hints = get_type_hints(kind)
     num_steps = steps_per_epoch * recipe.train.epochs
@@ -161,7 +167,9 @@ def _quick(recipe: Recipe) -> Recipe:
 
 def _limited(document: Document, key: str, wanted: int | None, available: int) -> int:
     if wanted is not None and wanted > available:
-        raise document.error(("train", key), f"expected at most {available} (all that the data have), got {wanted}")
+        raise document.error(
+            ("train", key), f"expected at most {available} (all that the data have), got {wanted}"
+        )
     return available if wanted is None else wanted
 
 
@@ -186,11 +194,15 @@ def _reject_unknown(document: Document, address: Address, values: Mapping[str, o
         if key not in names:
             raise document.error(inner, f"unknown key{_nearest(key, names)}")
         hint = hints[key]
+        if isinstance(value, bool) and hint in (int, float, int | None, float | None):
+            raise document.error(inner, f"expected a number, got {str(value).lower()}")
         if isinstance(value, dict) and is_dataclass(hint) and isinstance(hint, type) and inner != ("method",):
             _reject_unknown(document, inner, value, hint)
 
 
-def _validated(document: Document, address: Address, kind: type, values: Mapping[str, Plain] | Mapping[str, object]) -> Any:
+def _validated(
+    document: Document, address: Address, kind: type, values: Mapping[str, Plain] | Mapping[str, object]
+) -> Any:
     try:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
@@ -198,12 +210,14 @@ def _validated(document: Document, address: Address, kind: type, values: Mapping
         where = (*address, *(str(part) for part in first["loc"] if not _is_tag(part)))
         raise document.error(*_explained(where, first)) from None
     except GossamerError as error:
-        raise document.error(_named_field(address, str(error), values), str(error)) from None
+        raise document.error(_blamed(address, error, values), str(error)) from None
 
 
 def _is_tag(part: object) -> bool:
     """pydantic adds names of union members to a location; no key of ours looks like them."""
-    return isinstance(part, str) and (part in {"int", "str", "float", "bool"} or part[:1].isupper() or "[" in part)
+    return isinstance(part, str) and (
+        part in {"int", "str", "float", "bool"} or part[:1].isupper() or "[" in part
+    )
 
 
 def _explained(where: Address, error: Any) -> tuple[Address, str]:
@@ -216,8 +230,9 @@ def _explained(where: Address, error: Any) -> tuple[Address, str]:
     return where, f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {error['input']!r}"
 
 
-def _named_field(address: Address, message: str, values: Mapping[str, object]) -> Address:
-    """The setting that a message speaks of: the first one whose name stands in it."""
-    words = re.findall(r"\w+", message)
-    named = [word for word in words if word in values]
+def _blamed(address: Address, error: GossamerError, values: Mapping[str, object]) -> Address:
+    """The setting that an error speaks of: the first one whose name stands in its message."""
+    if isinstance(error, PatternError) and "pattern" in values:
+        return (*address, "pattern")
+    named = [word for word in re.findall(r"\w+", str(error)) if word in values]
     return (*address, named[0]) if named else address

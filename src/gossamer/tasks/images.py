@@ -56,7 +56,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.crop <= 16:
-            raise ValueError(f"expected crop between 0 and 16 pixels, got {self.crop}")
+            raise ValueError(f"crop: expected 0 to 16 pixels, got {self.crop}")
 
 
 def random_bits(seed: int, purpose: int, epoch: int, indices: Integers) -> NDArray[np.uint64]:

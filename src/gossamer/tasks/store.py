@@ -116,7 +116,9 @@ def read(name: str) -> dict[str, bytes]:
     wanted = data_set(name)
     if is_present(name):
         folder = folder_of(name)
-        return {file.name: _verified(file, (folder / file.name).read_bytes(), folder) for file in wanted.files}
+        return {
+            file.name: _verified(file, (folder / file.name).read_bytes(), folder) for file in wanted.files
+        }
     for source in wanted.sources:
         if isinstance(source, Folder):
             try:

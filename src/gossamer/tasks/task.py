@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gossamer.graph import ImagePreprocessing
 from gossamer.tasks.images import Augment, ImageData, Integers, augmented, normalized
 
 
@@ -59,18 +60,12 @@ class ImageTask:
             torch.from_numpy(data.test.labels[start:stop]),
         )
 
-    def preprocessing(self) -> dict[str, object]:
-        """How an image becomes the network's input; stored in the packed file."""
+    def preprocessing(self) -> ImagePreprocessing:
+        """How a uint8 image becomes the network's input; stored in the packed file."""
         channels, height, width = self.input_shape
-        return {
-            "kind": "image",
-            "channels": channels,
-            "height": height,
-            "width": width,
-            "scale": 1 / 255,
-            "mean": [self.mean] * channels,
-            "std": [self.std] * channels,
-        }
+        return ImagePreprocessing(
+            size=(height, width), channels=channels, mean=(self.mean,) * channels, std=(self.std,) * channels
+        )
 
 
 def loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -1,0 +1,139 @@
+"""Inputs and outputs of `gossamer run`: arrays and images in files, labels for people."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.errors import RuntimeFailure
+from gossamer.files import write_atomic
+
+Array = NDArray[np.float32]
+
+
+class InputFacts(Protocol):
+    """What a session says about an input: its name and its shape (a text for the free dimension)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> Sequence[int | str]: ...
+
+
+def read_inputs(
+    path: Path, inputs: Sequence[InputFacts], preprocessing: Mapping[str, Any] | None
+) -> dict[str, Array]:
+    """The session's inputs from a file; a missing batch dimension is added."""
+    if path.suffix == ".npz":
+        given = dict(_load(path))
+        missing = [item.name for item in inputs if item.name not in given]
+        extra = [name for name in given if name not in {item.name for item in inputs}]
+        if missing or extra:
+            names = ", ".join(item.name for item in inputs)
+            raise RuntimeFailure(
+                f"{path}: expected one array for each input ({names}), got {', '.join(given) or 'none'}"
+            )
+    else:
+        if len(inputs) != 1:
+            names = ", ".join(item.name for item in inputs)
+            raise RuntimeFailure(
+                f"the network has {len(inputs)} inputs ({names}); expected an .npz file with these names"
+            )
+        array = _load(path)["input"] if path.suffix == ".npy" else _image(path, inputs[0], preprocessing)
+        given = {inputs[0].name: array}
+    return {item.name: _shaped(given[item.name], item, path) for item in inputs}
+
+
+def write_outputs(path: Path, answers: Mapping[str, Array]) -> None:
+    """One output as .npy, or all as .npz."""
+    buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(buffer, **answers)  # type: ignore[arg-type]
+    elif path.suffix == ".npy" and len(answers) == 1:
+        np.save(buffer, next(iter(answers.values())))
+    else:
+        raise RuntimeFailure(
+            f"--out {path}: expected .npz{' or .npy' if len(answers) == 1 else ', because there are several outputs'}"
+        )
+    write_atomic(path, buffer.getvalue())
+
+
+def ranked(output: Array, labels: Sequence[str], top: int) -> list[list[dict[str, Any]]]:
+    """The most probable labels of every example, of logits or probabilities [N, K].
+
+    >>> ranked(np.log(np.array([[0.25, 0.75]], np.float32)), ["cat", "dog"], 1)
+    [[{'label': 'dog', 'probability': 0.75}]]
+    """
+    if output.ndim != 2 or output.shape[1] != len(labels):
+        return []
+    if output.min() >= 0 and np.allclose(output.sum(axis=1), 1, atol=1e-3):
+        probabilities = output.astype(np.float64)
+    else:
+        raised = np.exp(output.astype(np.float64) - output.max(axis=1, keepdims=True))
+        probabilities = raised / raised.sum(axis=1, keepdims=True)
+    return [
+        [
+            {"label": labels[index], "probability": round(float(row[index]), 6)}
+            for index in np.argsort(-row, kind="stable")[:top]
+        ]
+        for row in probabilities
+    ]
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return {"input": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
+    except OSError as error:
+        raise RuntimeFailure(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, KeyError) as error:
+        raise RuntimeFailure(f"{path}: expected arrays of numbers as NumPy saves them: {error}") from None
+
+
+def _shaped(array: NDArray[Any], wanted: InputFacts, path: Path) -> Array:
+    if array.dtype.kind not in "fiub":
+        raise RuntimeFailure(f"{path}: expected numbers for {wanted.name!r}, got {array.dtype}")
+    if array.ndim == len(wanted.shape) - 1:
+        array = array[None]
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _image(path: Path, wanted: InputFacts, preprocessing: Mapping[str, Any] | None) -> Array:
+    """An image as [1, C, H, W]: resized, scaled and normalized as the file's `preprocessing` says."""
+    from PIL import Image, UnidentifiedImageError
+
+    shape = wanted.shape
+    if len(shape) != 4 or not all(isinstance(size, int) for size in shape[1:]):
+        raise RuntimeFailure(
+            f"{path}: the input {wanted.name!r} [{'x'.join(map(str, shape))}] is no image; give an .npy file"
+        )
+    channels, height, width = (int(size) for size in shape[1:])
+    if channels not in (1, 3):
+        raise RuntimeFailure(
+            f"{path}: images have 1 or 3 channels, {wanted.name!r} wants {channels}; give an .npy file"
+        )
+    try:
+        with Image.open(path) as image:
+            fitted = image.convert("L" if channels == 1 else "RGB").resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+            pixels = np.asarray(fitted, np.float32).reshape(height, width, channels)
+    except FileNotFoundError:
+        raise RuntimeFailure(f"cannot read {path}: no such file") from None
+    except UnidentifiedImageError:
+        raise RuntimeFailure(f"{path}: expected .npy, .npz or an image that Pillow can read") from None
+    except OSError as error:
+        raise RuntimeFailure(f"cannot read the image {path}: {error}") from None
+    facts = preprocessing or {}
+    scaled = pixels * np.float32(facts.get("scale", 1 / 255))
+    mean = np.asarray(facts.get("mean", [0.0] * channels), np.float32)
+    std = np.asarray(facts.get("std", [1.0] * channels), np.float32)
+    if mean.shape != (channels,) or std.shape != (channels,) or not (std != 0).all():
+        raise RuntimeFailure(f"{path}: the preprocessing in the packed file does not fit {channels} channels")
+    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1)[None], dtype=np.float32)

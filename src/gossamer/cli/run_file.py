@@ -1,0 +1,57 @@
+"""gossamer run"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.output import Json, Output
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="A packed file.")],
+    input: Annotated[Path, typer.Argument(help="An .npy or .npz file, or an image.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the outputs: .npy for one, .npz for several.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    top: Annotated[int, typer.Option(help="How many labels to print for each example.")] = 3,
+    json: Json = False,
+) -> None:
+    """Run a packed file on an input. Prints labels with probabilities where the file has labels.
+
+    An .npz file holds one array for each input, under the input's name; the batch may be left out of a single example.
+
+    \b
+    Examples:
+      gossamer run model.safetensors photo.png
+      gossamer run model.safetensors batch.npy -o answers.npy
+    """
+    from gossamer.cli import arrays
+    from gossamer.runtime import load
+
+    output = Output(json)
+    session = load(file, threads=threads)
+    given = arrays.read_inputs(input, session.inputs, session.preprocessing)
+    answers = session.run(given)
+    if out is not None:
+        arrays.write_outputs(out, answers)
+        output.say(f"wrote {out}")
+    ranked = arrays.ranked(next(iter(answers.values())), session.labels, top) if session.labels else []
+    for number, entries in enumerate(ranked):
+        words = ", ".join(f"{entry['label']} {entry['probability']:.1%}" for entry in entries)
+        output.say(f"{number}: {words}" if len(ranked) > 1 else words)
+    for name, answer in answers.items():
+        shape = "x".join(map(str, answer.shape))
+        if not ranked and out is None:
+            output.say(f"{name} [{shape}]\n{answer}")
+    output.result(
+        {
+            "outputs": {name: list(answer.shape) for name, answer in answers.items()},
+            "predictions": ranked,
+            "file": str(out) if out else None,
+            **({} if out else {"values": {name: answer.tolist() for name, answer in answers.items()}}),
+        }
+    )

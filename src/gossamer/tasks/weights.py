@@ -1,0 +1,82 @@
+"""Weights of a network from a file that runs no code.
+
+Weights are a `.safetensors` file or a `torch.save` file that loads with
+`weights_only=True`: a state dict, or a mapping that holds one under `model` or `state_dict`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gossamer.errors import CheckpointError
+
+_INNER_KEYS = ("model", "state_dict")
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of a file into the model; missing, unexpected and wrongly shaped ones are named."""
+    state = read_weights(path)
+    expected = {
+        name: tuple(value.shape) for name, value in model.state_dict().items() if isinstance(value, Tensor)
+    }
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = [name for name in expected if name not in state and name not in optional]
+    extra = [name for name in state if name not in expected]
+    shapes = [
+        f"{name} is {_shape(state[name].shape)}, expected {_shape(shape)}"
+        for name, shape in expected.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    complaints = [
+        *_listed("missing", missing),
+        *_listed("not in the model", extra),
+        *_listed("shapes", shapes),
+    ]
+    if complaints:
+        raise CheckpointError(
+            f"{path} belongs to another model than {type(model).__name__}: {'; '.join(complaints)}"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict in a file."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot read the weights {path}: {error.strerror or error}") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError, ValueError) as error:
+        first_line = " ".join(str(error).splitlines()[:1])
+        raise CheckpointError(
+            f"{path}: expected weights that load without running code (.safetensors, or torch.save of a state dict): "
+            f"{first_line}"
+        ) from None
+    for key in _INNER_KEYS:
+        if isinstance(values, Mapping) and isinstance(values.get(key), Mapping):
+            values = values[key]
+            break
+    if not isinstance(values, Mapping) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise CheckpointError(
+            f"{path}: expected a state dict (names to tensors), or one under 'model' or 'state_dict'"
+        )
+    return {str(name).removeprefix("module."): value for name, value in values.items()}
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"{what}: {', '.join(names[:3])}{more}"]
