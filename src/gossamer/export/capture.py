@@ -1,0 +1,146 @@
+"""Capture: the graph that torch.export sees, with the batch as a free dimension.
+
+A batch of 1 would be taken for a constant, so the example is repeated to batch 2 and its first dimension is declared dynamic.
+No decompositions run: a convolution, a norm, a recurrent layer stay one node each. A model that fixes its batch (it writes
+the number into a reshape, or guards on it) is captured again with the batch of the example, and `fixed_because` says why.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import InputKind, OutputKind
+
+from gossamer.errors import ExportError
+from gossamer.export.subject import Facade, Subject, evaluating
+
+BATCH = "n"
+PREFIX = "model."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captured:
+    """A captured program.
+
+    inputs: input name of every user placeholder; constants: (name of the parameter or buffer, tensor) of every other one.
+    symbol: how torch writes the free dimension in shapes (e.g. "s77"), None where the batch is fixed.
+    """
+
+    graph: torch.fx.Graph
+    inputs: dict[str, str]
+    input_shapes: dict[str, tuple[int, ...]]
+    constants: dict[str, tuple[str, Tensor]]
+    output_names: tuple[str, ...]
+    symbol: str | None
+    batch: int
+    fixed_because: str | None
+    fixed: Subject
+
+
+def capture(subject: Subject, *, max_batch: int) -> Captured:
+    """Export `subject` with a batch of 1 to `max_batch`, or with the example's batch where that is impossible."""
+    reason = _obstacle(subject, max_batch)
+    program: ExportedProgram | None = None
+    facade = Facade(subject)
+    with evaluating(subject.model):
+        if reason is None:
+            try:
+                program = _export(facade, with_batch(subject.inputs, 2), max_batch)
+            except ExportError:
+                raise
+            except Exception as error:
+                reason = _first_line(error)
+        if program is None:
+            try:
+                program = _export(facade, subject.inputs, None)
+            except ExportError:
+                raise
+            except Exception as error:
+                raise ExportError(
+                    f"torch.export cannot capture {type(subject.model).__name__}: {_first_line(error)}. The model's forward "
+                    f"must be free of control flow that depends on values, and must run on the example "
+                    f"{_shapes(subject.inputs)}"
+                ) from error
+    return _read(program, subject, facade, reason)
+
+
+def with_batch(inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
+    """The example's first rows, repeated until there are `batch`."""
+    return tuple(
+        torch.cat([tensor] * -(-batch // tensor.shape[0]))[:batch].contiguous() if batch else tensor
+        for tensor in inputs
+    )
+
+
+def _obstacle(subject: Subject, max_batch: int) -> str | None:
+    first = {tensor.shape[0] for tensor in subject.inputs}
+    if len(first) > 1:
+        return f"the inputs differ in their first dimension ({_shapes(subject.inputs)})"
+    if max_batch == 1 and first == {1}:
+        return "max_batch is 1"
+    return None
+
+
+def _export(facade: Facade, inputs: tuple[Tensor, ...], max_batch: int | None) -> ExportedProgram:
+    shapes = None
+    if max_batch is not None:
+        batch = Dim(BATCH, min=1, max=max(max_batch, 2))
+        shapes = (tuple({0: batch} for _ in inputs),)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return export(facade, inputs, dynamic_shapes=shapes)
+
+
+def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: str | None) -> Captured:
+    signature = program.graph_signature
+    for output in signature.output_specs:
+        if output.kind not in (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION):
+            raise ExportError(
+                f"the model changes its own state {output.target!r} while it runs; a packed network has no state"
+            )
+    inputs: dict[str, str] = {}
+    constants: dict[str, tuple[str, Tensor]] = {}
+    names = iter(subject.names)
+    for spec in signature.input_specs:
+        placeholder = spec.arg.name
+        if spec.kind == InputKind.USER_INPUT:
+            inputs[placeholder] = next(names)
+        elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            target = str(spec.target)
+            table = program.constants if target in program.constants else program.state_dict
+            constants[placeholder] = (target.removeprefix(PREFIX), table[target].detach())
+        else:
+            raise ExportError(f"the model needs {spec.target!r} of kind {spec.kind.name}, which no packed file can hold")
+    symbols = {
+        str(node.meta["val"].shape[0])
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in inputs and reason is None
+    }
+    if len(symbols) > 1 or any(symbol.isdigit() for symbol in symbols):
+        raise ExportError(f"expected one free first dimension, torch.export gave {sorted(symbols)}")
+    return Captured(
+        graph=program.graph,
+        inputs=inputs,
+        input_shapes={n: tuple(t.shape) for n, t in zip(subject.names, subject.inputs, strict=True)},
+        constants=constants,
+        output_names=facade.output_names.last,
+        symbol=symbols.pop() if symbols else None,
+        batch=subject.inputs[0].shape[0],
+        fixed_because=reason,
+        fixed=subject,
+    )
+
+
+def _shapes(inputs: tuple[Tensor, ...]) -> str:
+    return ", ".join(str(list(tensor.shape)) for tensor in inputs)
+
+
+def _first_line(error: Exception) -> str:
+    """The first line that says something, and for a specialized batch the line that says to what."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    special = next((line for line in lines if "specialized it to be a constant" in line), None)
+    if special is not None:
+        return special.split(". If you")[0]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,175 @@
+"""pack: torch model -> captured graph -> folded, lowered, compact -> one verified file.
+
+Nothing is written unless the packed network was run and agrees with the masked model.
+"""
+
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from gossamer._version import __version__
+from gossamer.errors import ExportError, FormatError, GraphError
+from gossamer.export.capture import BATCH, Captured, capture
+from gossamer.export.draft import Draft, DraftNode
+from gossamer.export.fold import fold
+from gossamer.export.lower import lower
+from gossamer.export.masks import resolve_masks
+from gossamer.export.report import PackReport
+from gossamer.export.subject import Example, subject_of
+from gossamer.export.verify import TOLERANCES, verify
+from gossamer.export.weights import PackedWeights, pack_weights
+from gossamer.formats import for_pattern, packed_file
+from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
+from gossamer.graph.strict_json import Json
+
+MAX_BATCH = 65536
+
+
+class HasMasks(Protocol):
+    """A Sparsifier, as far as packing needs it."""
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """Masks by parameter name."""
+
+
+def pack(
+    model: nn.Module,
+    example: Example,
+    path: str | Path,
+    *,
+    masks: Mapping[str, Tensor] | HasMasks | None = None,
+    pattern: object = None,
+    dtype: str = "float16",
+    max_batch: int = 64,
+    labels: Sequence[str] | None = None,
+    preprocessing: ImagePreprocessing | Mapping[str, Json] | None = None,
+    recipe: Mapping[str, Json] | None = None,
+    metrics: Mapping[str, Json] | None = None,
+    license: str | None = None,
+    name: str | None = None,
+    tolerance: float | None = None,
+) -> PackReport:
+    """Pack `model` into the file `path` and return what was done.
+
+    example: one input [N, ...] or several (sequence, or mapping by argument name). masks: bool tensors by parameter name,
+    True = kept, or a Sparsifier; they decide, whatever the weights hold. None: zeros of the weights count as absent.
+    pattern: the pattern of the masks, e.g. "gs:8,1"; a mask that breaks it is stored unstructured. dtype: of the matrices'
+    values, float16 or float32. max_batch: largest batch the file is made for. tolerance: largest relative error against
+    torch, 5e-3 for float16 and 1e-4 for float32 by default. The model is left as it was.
+    """
+    target = _checked(path, dtype, max_batch)
+    subject = subject_of(model, example)
+    given = masks if masks is None or isinstance(masks, Mapping) else cast("HasMasks", masks).masks
+    resolved, notes = resolve_masks(subject.model, given)
+    pattern_text = _pattern(pattern, masks)
+    captured = capture(subject, max_batch=max_batch)
+    draft = lower(captured, resolved)
+    nodes = fold(draft)
+    weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=given is None)
+    network = _network(name or type(subject.model).__name__, captured, draft, nodes, weights, max_batch)
+    block = preprocessing.to_json() if isinstance(preprocessing, ImagePreprocessing) else preprocessing
+    manifest = Manifest(
+        network=network,
+        library=f"gossamer {__version__}",
+        preprocessing=block,
+        labels=None if labels is None else tuple(labels),
+        recipe=recipe,
+        metrics=metrics,
+        license=license,
+        versions={"gossamer": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    limit = TOLERANCES[dtype] if tolerance is None else tolerance
+    with tempfile.TemporaryDirectory(prefix="gossamer-") as folder:
+        candidate = Path(folder) / "candidate.gsm"
+        _write(candidate, manifest, weights)
+        checked = verify(
+            candidate, captured, subject, resolved, max_batch=max_batch, tolerance=limit
+        )
+    size = _write(target, replace(manifest, verification=checked.to_json()), weights)
+    largest = str(captured.batch if captured.symbol is None else max_batch)
+    if largest not in checked.errors:
+        notes.append(f"not verified at batch {largest}: the slow reference engine would take too long")
+    if captured.fixed_because is not None:
+        notes.append(f"the batch is fixed at {captured.batch}: {captured.fixed_because}")
+    return PackReport(
+        path=target,
+        bytes=size,
+        bytes_dense=sum(4 * row.num_weights for row in weights.reports),
+        batch=f"batch {captured.batch}" if captured.symbol is None else f"batch 1 to {max_batch}",
+        nodes=len(nodes),
+        weights=weights.reports,
+        verification=checked,
+        notes=tuple(notes),
+    )
+
+
+def _checked(path: str | Path, dtype: str, max_batch: int) -> Path:
+    """The target, after everything that can be wrong before the work starts."""
+    target = Path(path)
+    if dtype not in TOLERANCES:
+        raise ExportError(f'dtype: expected "float16" or "float32", got {dtype!r}')
+    if not isinstance(max_batch, int) or not 1 <= max_batch <= MAX_BATCH:
+        raise ExportError(f"max_batch: expected an integer from 1 to {MAX_BATCH}, got {max_batch!r}")
+    if target.is_dir():
+        raise ExportError(f"path: expected a file name, got the folder {target}")
+    if not target.parent.is_dir():
+        raise ExportError(f"path: expected an existing folder, got {target.parent}; make it first")
+    return target
+
+
+def _pattern(pattern: object, masks: object) -> str | None:
+    """The pattern's text; a Sparsifier tells its method's pattern where none is named."""
+    chosen = pattern if pattern is not None else getattr(getattr(masks, "method", None), "pattern", None)
+    if chosen is None:
+        return None
+    try:
+        for_pattern(str(chosen))
+    except FormatError as error:
+        raise ExportError(str(error)) from error
+    return str(chosen)
+
+
+def _network(
+    name: str, captured: Captured, draft: Draft, nodes: list[DraftNode], weights: PackedWeights, max_batch: int
+) -> Network:
+    if not nodes:
+        raise ExportError("the model does nothing at inference: expected at least one operation, got none")
+    used = {value for node in nodes for value in node.inputs} | {value for _, value in draft.outputs}
+    free = captured.symbol is not None
+    shapes = {
+        key: ((BATCH, *shape[1:]) if free else shape) for key, shape in captured.input_shapes.items()
+    }
+    for key in shapes:
+        if key not in used:
+            raise ExportError(f"input {key!r}: expected an input that the outputs depend on; leave it out of the example")
+    return Network(
+        name=name,
+        dims={BATCH: FreeDim(min=1, max=max_batch)} if free else {},
+        inputs=tuple(Input(name=key, shape=shape) for key, shape in shapes.items()),
+        outputs=tuple(Output(name=key, value=value) for key, value in draft.outputs),
+        nodes=tuple(
+            Node(
+                op=node.op,
+                name=node.name,
+                inputs=node.inputs,
+                outputs=(node.output,),
+                attributes=node.attributes,
+                weights=weights.roles[node.name],
+            )
+            for node in nodes
+        ),
+    )
+
+
+def _write(path: Path, manifest: Manifest, weights: PackedWeights) -> int:
+    try:
+        return packed_file.write(path, manifest, weights.weights)
+    except GraphError as error:
+        raise ExportError(f"the lowered network breaks a rule of the packed file: {error}") from error
