@@ -1,0 +1,109 @@
+// The choice between the sparse, the block and the dense lane kernel, and the call of the one chosen.
+#include <cstdio>
+
+#include "pack_rows.h"
+
+namespace gossamer {
+
+namespace {
+std::string grouped(int64_t n) {
+  std::string digits = std::to_string(n);
+  for (int64_t i = static_cast<int64_t>(digits.size()) - 3; i > 0; i -= 3) digits.insert(static_cast<size_t>(i), ",");
+  return digits;
+}
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, share < 0.1 ? "%.1f %%" : "%.0f %%", 100 * share);
+  return text;
+}
+}  // namespace
+
+// The dense kernel reads its operand once for four rows and meets both multiply-add ports; the sparse one is bound by one (mostly
+// line-splitting) load a multiply-add, about half of that. Measured on ResNet layers: equal at 45 to 60 % kept (docs/performance.md).
+Weighed weigh(const Weight& weight, Budget& budget) {
+  Weighed w;
+  w.total = budget.product({weight.shape[0], weight.shape[1]}, "a weight");
+  w.kept = weight.num_kept;
+  const double density = static_cast<double>(w.kept) / static_cast<double>(w.total);
+  if (weight.format == Format::dense) {
+    w.matrix = decode_dense(weight);
+    w.kept = w.total;
+    w.reason = "stored dense, " + grouped(w.total) + " weights";
+    return w;
+  }
+  budget.take(w.kept + weight.shape[0], 12, "decoded weights");
+  w.rows = decode_rows(weight);
+  const std::string share = grouped(w.kept) + " of " + grouped(w.total) + " weights kept (" + percent(density) + ")";
+  if (weight.shape[0] % 4 == 0 && w.kept > 0 && four_row_fill(w.rows) == 1.0) {
+    w.kind = PackedRows::Kind::blocks;
+    w.reason = share + " in blocks of four rows that share their columns";
+  } else if (density > kDenseAbove) {
+    w.matrix = densify(w.rows, budget);
+    w.rows = SparseRows{};
+    w.reason = share + "; dense is faster above " + percent(kDenseAbove);
+  } else {
+    w.kind = PackedRows::Kind::sparse;
+    w.reason = share;
+  }
+  return w;
+}
+
+void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
+  const float* bias = packed.bias.empty() ? nullptr : packed.bias.data();
+  if (packed.kind == PackedRows::Kind::sparse) {
+    SpmmArgs a;
+    a.y = call.y;
+    a.residual = call.residual;
+    a.mask = call.mask;
+    a.bias = bias;
+    a.y_stride = call.y_stride;
+    a.residual_stride = call.residual_stride;
+    a.row_begin = call.parts == 1 ? 0 : packed.stream.split[static_cast<size_t>(call.part)];
+    a.row_end = call.parts == 1 ? packed.rows : packed.stream.split[static_cast<size_t>(call.part) + 1];
+    a.lane = call.lane;
+    a.vectors = call.vectors;
+    a.wide = packed.stream.offsets.wide;
+    a.lo = call.lo;
+    a.hi = call.hi;
+    const size_t n = packed.stream.k_blocks.size();
+    for (size_t b = 0; b < n; ++b) {
+      const SparseStream::KBlock& block = packed.stream.k_blocks[b];
+      a.x = call.x + block.x_shift;
+      a.row_start = block.row_start.data();
+      a.offsets = packed.stream.offsets.data(block.start);
+      a.values = packed.stream.values.data() + block.start;
+      a.first = b == 0;
+      a.last = b + 1 == n;
+      kernels.spmm(&a);
+    }
+    return;
+  }
+  BlockArgs a;
+  a.x = call.x;
+  a.y = call.y;
+  a.residual = call.residual;
+  a.mask = call.mask;
+  a.bias = bias;
+  a.offsets = packed.blocks.offsets.data();
+  a.values = packed.blocks.values.data();
+  a.y_stride = call.y_stride;
+  a.residual_stride = call.residual_stride;
+  a.lane = call.lane;
+  a.vectors = call.vectors;
+  a.wide = packed.blocks.offsets.wide;
+  a.lo = call.lo;
+  a.hi = call.hi;
+  const size_t n = packed.blocks.k_blocks.size();
+  for (size_t b = 0; b < n; ++b) {
+    const std::vector<RowBlock>& blocks = packed.blocks.k_blocks[b].blocks;
+    const int64_t count = static_cast<int64_t>(blocks.size());
+    a.blocks = blocks.data();
+    a.block_begin = count * call.part / call.parts;
+    a.block_end = count * (call.part + 1) / call.parts;
+    a.first = b == 0;
+    a.last = b + 1 == n;
+    kernels.block(&a);
+  }
+}
+
+}  // namespace gossamer

@@ -1,0 +1,87 @@
+// Pooling over padded planes. Each output row first folds the window's input rows into one row with vectors, then folds that row
+// over the columns: kh vector passes and kw scalar steps an output instead of kh * kw scalar steps.
+#pragma once
+#include "kernels.h"
+#include "simd.h"
+
+namespace gossamer {
+namespace {
+
+template <bool Max>
+void fold_rows(const PoolArgs& a, const float* plane, int64_t first, int64_t step, int64_t count, float* out) {
+  int64_t w = 0;
+  for (; w + L <= a.width; w += L) {
+    V v = splat(Max ? -__builtin_inff() : 0.0f);
+    for (int64_t i = 0; i < count; ++i) {
+      const V x = load(plane + (first + i * step) * a.x_row + w);
+      v = Max ? max_nan(v, x) : v + x;
+    }
+    store(out + w, v);
+  }
+  for (; w < a.width; ++w) {
+    float v = Max ? -__builtin_inff() : 0.0f;
+    for (int64_t i = 0; i < count; ++i) {
+      const float x = plane[(first + i * step) * a.x_row + w];
+      v = Max ? max_nan(v, x) : v + x;
+    }
+    out[w] = v;
+  }
+}
+
+// The taps t with 0 <= start + t * step < size: the first, and how many.
+GSM_INLINE int64_t taps_inside(int64_t start, int64_t step, int64_t taps, int64_t size, int64_t* first) {
+  int64_t begin = start < 0 ? (-start + step - 1) / step : 0;
+  int64_t end = start >= size ? 0 : (size - 1 - start) / step + 1;
+  if (end > taps) end = taps;
+  *first = start + begin * step;
+  return end > begin ? end - begin : 0;
+}
+
+template <bool Max>
+void pool(const PoolArgs& a) {
+  for (int64_t c = 0; c < a.planes; ++c) {
+    const float* plane = a.x + c * a.x_plane;
+    for (int64_t oh = 0; oh < a.out_height; ++oh) {
+      float* out = a.y + c * a.y_plane + oh * a.y_row;
+      int64_t row;
+      const int64_t rows = taps_inside(oh * a.stride[0] - a.top, a.dilation[0], a.kernel[0], a.height, &row);
+      fold_rows<Max>(a, plane, row, a.dilation[0], rows, a.scratch);
+      for (int64_t ow = 0; ow < a.out_width; ++ow) {
+        int64_t w;
+        const int64_t columns = taps_inside(ow * a.stride[1] - a.left, a.dilation[1], a.kernel[1], a.width, &w);
+        float v = Max ? -__builtin_inff() : 0.0f;
+        for (int64_t i = 0; i < columns; ++i) {
+          const float x = a.scratch[w + i * a.dilation[1]];
+          v = Max ? max_nan(v, x) : v + x;
+        }
+        if (!Max) {
+          const int64_t inside = rows * columns > 0 ? rows * columns : 1;
+          v /= (float)(a.include_pad ? a.kernel[0] * a.kernel[1] : inside);
+        }
+        out[ow] = v;
+      }
+    }
+  }
+}
+void max_pool(const PoolArgs* a) { pool<true>(*a); }
+void avg_pool(const PoolArgs* a) { pool<false>(*a); }
+
+void adaptive_avg_pool(const PoolArgs* a) {
+  for (int64_t c = 0; c < a->planes; ++c) {
+    for (int64_t oh = 0; oh < a->out_height; ++oh) {
+      const int64_t h0 = oh * a->height / a->out_height;
+      const int64_t h1 = ((oh + 1) * a->height + a->out_height - 1) / a->out_height;
+      fold_rows<false>(*a, a->x + c * a->x_plane, h0, 1, h1 - h0, a->scratch);
+      for (int64_t ow = 0; ow < a->out_width; ++ow) {
+        const int64_t w0 = ow * a->width / a->out_width;
+        const int64_t w1 = ((ow + 1) * a->width + a->out_width - 1) / a->out_width;
+        float v = 0.0f;
+        for (int64_t w = w0; w < w1; ++w) v += a->scratch[w];
+        a->y[c * a->y_plane + oh * a->y_row + ow] = v / (float)((h1 - h0) * (w1 - w0));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gossamer

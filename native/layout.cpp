@@ -1,0 +1,168 @@
+// Layout: common row strides for values that meet lane by lane, plane sizes and gaps, and places in the arena.
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <numeric>
+
+#include "planner.h"
+
+namespace gossamer {
+
+namespace {
+constexpr int64_t kMost = int64_t{1} << 46;   // floats; far beyond any memory, far below overflow
+
+class Union {
+ public:
+  explicit Union(size_t n) : parent_(n) { std::iota(parent_.begin(), parent_.end(), 0); }
+  int find(int i) {
+    while (parent_[static_cast<size_t>(i)] != i) i = parent_[static_cast<size_t>(i)] = parent_[static_cast<size_t>(parent_[static_cast<size_t>(i)])];
+    return i;
+  }
+  void join(int a, int b) { parent_[static_cast<size_t>(find(a))] = find(b); }
+
+ private:
+  std::vector<int> parent_;
+};
+}  // namespace
+
+void Budget::take(int64_t count, int64_t size, const char* what) {
+  const int64_t bytes = product({count, size}, what);
+  if (static_cast<size_t>(bytes) > limit_ - used_)
+    throw Error{Error::Kind::memory, std::string("expected a plan within ") + std::to_string(limit_) + " bytes, got more: " + what + " needs " +
+                                         std::to_string(bytes) + " beside " + std::to_string(used_)};
+  used_ += static_cast<size_t>(bytes);
+}
+
+int64_t Budget::product(std::initializer_list<int64_t> factors, const char* what) const {
+  int64_t total = 1;
+  for (int64_t factor : factors) {
+    if (__builtin_mul_overflow(total, factor, &total) || total > kMost)
+      throw Error{Error::Kind::memory, std::string("expected sizes that fit into memory, got too large ones for ") + what};
+  }
+  return total;
+}
+
+int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget) {
+  const int64_t rows = out.height + (node.kernel[0] - 1) * node.dilation[0] / node.stride[0];
+  const int64_t phases = std::min(node.stride[0], node.kernel[0]) * std::min(node.stride[1], node.kernel[1]);
+  const int64_t plane = round_up(budget.product({rows, out.row}, "phase planes"));
+  const int64_t reach = (node.kernel[0] * node.dilation[0] / node.stride[0] + 1) * out.row + node.kernel[1] * node.dilation[1] + 2 * kAlign;
+  return budget.product({in.channels, phases, plane}, "phase planes") + budget.product({reach, 1}, "phase planes") + plane;
+}
+
+void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& specs, Budget& budget) {
+  Union same_row(slots.size());
+  auto at = [&](int slot) -> Slot& { return slots[static_cast<size_t>(slot)]; };
+  for (const Spec& spec : specs) {
+    if (spec.what != Do::node || spec.out < 0 || !at(spec.out).planar) continue;
+    const Node& node = net.nodes[static_cast<size_t>(spec.node)];
+    Slot& out = at(spec.out);
+    if (spec.residual >= 0) same_row.join(spec.residual, spec.out);
+    switch (node.op) {
+      case Op::conv2d: {
+        Slot& in = at(spec.in[0]);
+        if (spec.strided) {
+          out.min_row = std::max(out.min_row, out.width + (node.kernel[1] - 1) * node.dilation[1] / node.stride[1]);
+        } else {
+          same_row.join(spec.in[0], spec.out);
+          in.pad_rows = std::max({in.pad_rows, node.padding[0], node.padding[2]});
+          in.pad_columns = std::max({in.pad_columns, node.padding[1], node.padding[3]});
+        }
+        break;
+      }
+      case Op::max_pool2d:
+      case Op::avg_pool2d:
+      case Op::adaptive_avg_pool2d: break;
+      default:
+        for (int in : spec.in) same_row.join(in, spec.out);
+    }
+  }
+  std::map<int, int64_t> row;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    if (!slots[i].planar) continue;
+    int64_t& r = row[same_row.find(static_cast<int>(i))];
+    r = std::max({r, slots[i].width + slots[i].pad_columns, slots[i].min_row});
+  }
+  for (size_t i = 0; i < slots.size(); ++i) {
+    Slot& s = slots[i];
+    if (!s.planar) continue;
+    s.row = row[same_row.find(static_cast<int>(i))];
+    const int64_t gap = budget.product({s.pad_rows, s.row}, "padding") + s.pad_columns;
+    const int64_t lanes = budget.product({s.height, s.row}, "a plane");
+    s.plane = std::max(round_up(lanes + gap), round_up(lanes));
+    if (s.plane % 1024 == 0) s.plane += kAlign;   // planes a multiple of 4 KiB apart would share one cache set
+    s.lead = round_up(gap);
+    s.reach = round_up(lanes);
+  }
+  for (const Spec& spec : specs) {   // how far the readers look beyond the last plane
+    if (spec.what != Do::node || net.nodes[static_cast<size_t>(spec.node)].op != Op::conv2d || spec.strided) continue;
+    const Node& node = net.nodes[static_cast<size_t>(spec.node)];
+    Slot& in = at(spec.in[0]);
+    const Slot& out = at(spec.out);
+    const int64_t down = (node.kernel[0] - 1) * node.dilation[0], right = (node.kernel[1] - 1) * node.dilation[1];
+    in.reach = std::max(in.reach, round_up(budget.product({out.height, out.row}, "a plane")) + budget.product({down, in.row}, "a kernel") + right);
+  }
+  for (Slot& s : slots) {
+    if (!s.planar) continue;
+    s.tail = round_up(std::max<int64_t>(s.reach - s.plane, 0) + kAlign);
+    s.floats = s.lead + budget.product({s.channels, s.plane}, "an activation") + s.tail;
+  }
+  for (Spec& spec : specs) {
+    if (spec.what != Do::node || !spec.strided) continue;
+    at(spec.scratch).floats = round_up(conv_phase_floats(net.nodes[static_cast<size_t>(spec.node)], at(spec.in[0]), at(spec.out), budget));
+  }
+}
+
+// First fit in order of time: what died gives its place to what is born.
+int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
+  std::vector<int> order;
+  int64_t total = 0;
+  for (size_t i = 0; i < slots.size(); ++i)
+    if (slots[i].first >= 0) order.push_back(static_cast<int>(i));
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return slots[static_cast<size_t>(a)].first < slots[static_cast<size_t>(b)].first; });
+  std::map<int64_t, int64_t> taken;                 // offset -> end
+  std::multimap<int, int64_t> deaths;               // last step -> offset
+  for (int i : order) {
+    Slot& s = slots[static_cast<size_t>(i)];
+    while (!deaths.empty() && deaths.begin()->first < s.first) {
+      taken.erase(deaths.begin()->second);
+      deaths.erase(deaths.begin());
+    }
+    s.floats = std::max<int64_t>(round_up(s.floats), kAlign);
+    int64_t best = -1, best_size = kMost, cursor = 0;
+    for (const auto& [begin, end] : taken) {
+      const int64_t hole = begin - cursor;
+      if (hole >= s.floats && hole < best_size) {
+        best = cursor;
+        best_size = hole;
+      }
+      cursor = std::max(cursor, end);
+    }
+    s.offset = best >= 0 ? best : cursor;
+    taken[s.offset] = s.offset + s.floats;
+    deaths.emplace(s.last, s.offset);
+    total = std::max(total, s.offset + s.floats);
+    budget.product({total, 4}, "the arena");
+  }
+  budget.take(total + kAlign, 4, "the arena");
+  return total;
+}
+
+void zero_gaps(float* base, const Slot& s) {
+  const auto clear = [](float* p, int64_t n) { std::memset(p, 0, static_cast<size_t>(n) * sizeof(float)); };
+  clear(base, s.lead);
+  float* plane = base + s.lead;
+  const int64_t lanes = s.lanes(), gap = s.plane - lanes;
+  if (gap > 0)
+    for (int64_t c = 0; c < s.channels; ++c) clear(plane + c * s.plane + lanes, gap);
+  clear(plane + s.channels * s.plane, s.tail);
+}
+
+std::vector<uint32_t> lane_mask(const Slot& s, Budget& budget) {
+  budget.take(round_up(s.lanes()), 4, "a lane mask");
+  std::vector<uint32_t> mask(static_cast<size_t>(round_up(s.lanes())), 0);
+  for (int64_t h = 0; h < s.height; ++h) std::fill_n(mask.begin() + h * s.row, s.width, ~uint32_t{0});
+  return mask;
+}
+
+}  // namespace gossamer

@@ -1,0 +1,236 @@
+// Convolution as lanes: an offset table over padded planes (stride 1) or over phase planes (any stride), one kernel for all.
+#include <algorithm>
+#include <cstring>
+
+#include "pack_rows.h"
+
+namespace gossamer {
+namespace {
+
+struct Tile {
+  int64_t lane;
+  int vectors;
+};
+
+// Vectors of a plane in tiles of at most `most`, sizes differing by one at most: no tile is a short rest.
+std::vector<Tile> split_tiles(int64_t lanes, int width, int most) {
+  const int64_t vectors = (lanes + width - 1) / width, tiles = (vectors + most - 1) / most;
+  std::vector<Tile> out;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
+    out.push_back({begin * width, static_cast<int>(end - begin)});
+  }
+  return out;
+}
+
+struct Phases {                       // of a strided convolution: which (row, column) remainders occur, and the size of a phase plane
+  std::vector<int64_t> rows, columns;
+  int64_t height = 0, plane = 0;
+};
+
+Phases find_phases(const Node& node, const Slot& out) {
+  Phases p;
+  const auto collect = [&](int axis, std::vector<int64_t>& list) {
+    for (int64_t tap = 0; tap < node.kernel[axis]; ++tap) {
+      const int64_t phase = tap * node.dilation[axis] % node.stride[axis];
+      if (std::find(list.begin(), list.end(), phase) == list.end()) list.push_back(phase);
+    }
+  };
+  collect(0, p.rows);
+  collect(1, p.columns);
+  p.height = out.height + (node.kernel[0] - 1) * node.dilation[0] / node.stride[0];
+  p.plane = round_up(p.height * out.row);
+  return p;
+}
+
+int64_t index_of(const std::vector<int64_t>& list, int64_t x) { return std::find(list.begin(), list.end(), x) - list.begin(); }
+
+struct ConvStep final : Step {
+  const KernelTable* kernels = nullptr;
+  const Node* op = nullptr;
+  Slot in, out, residual, scratch;
+  bool has_residual = false, strided = false;
+  Phases phases;
+  PackedRows packed;
+  std::vector<uint32_t> mask;
+  std::vector<Tile> tiles;
+  float lo = 0, hi = 0;
+
+  void copy_phases(const float* x, float* y, int64_t begin, int64_t end) const {
+    const int64_t row = out.row;
+    for (int64_t c = begin; c < end; ++c) {
+      for (int64_t pr : phases.rows) {
+        for (int64_t pc : phases.columns) {
+          const int64_t sw = op->stride[1];
+          // columns q with 0 <= q * sw + pc - left < width
+          const int64_t shift = pc - op->padding[1];
+          const int64_t first = std::min(row, shift < 0 ? (-shift + sw - 1) / sw : 0);
+          const int64_t last = std::max(first, std::min(row, in.width - 1 - shift >= 0 ? (in.width - 1 - shift) / sw + 1 : 0));
+          for (int64_t q = 0; q < phases.height; ++q, y += row) {
+            const int64_t h = q * op->stride[0] + pr - op->padding[0];
+            if (h < 0 || h >= in.height) {
+              std::fill_n(y, row, 0.0f);
+              continue;
+            }
+            std::fill_n(y, first, 0.0f);
+            if (last > first) kernels->gather_step(x + c * in.plane + h * in.row + first * sw + shift, y + first, last - first, sw);
+            std::fill_n(y + last, row - last, 0.0f);
+          }
+          const int64_t rest = phases.plane - phases.height * row;
+          std::fill_n(y, rest, 0.0f);
+          y += rest;
+        }
+      }
+    }
+  }
+
+  void run(const Frame& frame) const override {
+    const float* source = frame.arena + in.origin();
+    zero_gaps(frame.arena + out.offset, out);
+    const int threads = frame.team->size();
+    LaneCall base;
+    base.x = source;
+    if (strided) {
+      float* planes = frame.arena + scratch.offset;
+      const int64_t per_channel = static_cast<int64_t>(phases.rows.size() * phases.columns.size()) * phases.plane;
+      frame.team->run([&](int part) {
+        const int64_t begin = in.channels * part / threads, end = in.channels * (part + 1) / threads;
+        copy_phases(source, planes + begin * per_channel, begin, end);
+      });
+      base.x = planes;
+    }
+    base.y = frame.arena + out.origin();
+    base.y_stride = out.plane;
+    base.residual = has_residual ? frame.arena + residual.origin() : nullptr;
+    base.residual_stride = residual.plane;
+    base.mask = mask.data();
+    base.lo = lo;
+    base.hi = hi;
+    const int64_t n = static_cast<int64_t>(tiles.size());
+    const bool by_tiles = n >= 2 * threads;
+    frame.team->run([&](int part) {
+      LaneCall call = base;
+      call.part = by_tiles ? 0 : part;
+      call.parts = by_tiles ? 1 : threads;
+      const int64_t begin = by_tiles ? n * part / threads : 0, end = by_tiles ? n * (part + 1) / threads : n;
+      for (int64_t t = begin; t < end; ++t) {
+        call.lane = tiles[static_cast<size_t>(t)].lane;
+        call.vectors = tiles[static_cast<size_t>(t)].vectors;
+        run_lanes(*kernels, packed, call);
+      }
+    });
+  }
+};
+
+// Channels a K block: the tile of X should stay in L1 (32 KiB), but a row of a block should have a dozen entries or reading and writing
+// the partial sums costs more than it saves (about four entries' worth a row), and u16 offsets want less than 65,536 floats.
+int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile_floats, int64_t plane, double entries_per_channel, int64_t extent) {
+  const int64_t target = kind == PackedRows::Kind::sparse ? 8192 : 32768;
+  int64_t block = std::max<int64_t>(1, target / std::max<int64_t>(1, std::min(tile_floats, plane)));
+  const int64_t least = static_cast<int64_t>(12.0 / std::max(entries_per_channel, 1e-3)) + 1;
+  if (kind != PackedRows::Kind::dense) block = std::max(block, least);
+  const int64_t narrow = (65535 - extent) / std::max<int64_t>(1, plane);
+  if (narrow >= std::max<int64_t>(1, kind == PackedRows::Kind::dense ? 4 : least / 2)) block = std::min(block, narrow);
+  if (block * 10 >= channels * 7) block = narrow >= channels || narrow < 1 ? channels : std::min(block, channels);
+  const int64_t blocks = (channels + block - 1) / block;
+  return (channels + blocks - 1) / blocks;
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes) {
+  auto step = std::make_unique<ConvStep>();
+  const Node& node = context.net.nodes[static_cast<size_t>(spec.node)];
+  const Weight& weight = context.net.weights[static_cast<size_t>(node.weight)];
+  step->kernels = &context.kernels;
+  step->op = &node;
+  step->node = spec.node;
+  const Slot& in = step->in = context.slots[static_cast<size_t>(spec.in[0])];
+  const Slot& out = step->out = context.slots[static_cast<size_t>(spec.out)];
+  step->strided = spec.strided;
+  if (spec.strided) step->scratch = context.slots[static_cast<size_t>(spec.scratch)];
+  step->has_residual = spec.residual >= 0;
+  if (step->has_residual) step->residual = context.slots[static_cast<size_t>(spec.residual)];
+  step->lo = spec.lo;
+  step->hi = spec.hi;
+  step->mask = lane_mask(out, context.budget);
+
+  Weighed w = weigh(weight, context.budget);
+  const int64_t taps = node.kernel[0] * node.kernel[1], group_inputs = in.channels / node.groups, group_outputs = out.channels / node.groups;
+  const bool by_rows = node.groups > 1 && group_outputs < 4;   // depthwise: each output reads its own planes; four rows share nothing
+  if (by_rows) {
+    SparseRows wide;
+    wide.rows = out.channels;
+    wide.columns = taps * in.channels;
+    context.budget.take(static_cast<int64_t>(w.matrix.size()), 8, "packed weights");
+    wide.row_start.push_back(0);
+    for (int64_t o = 0; o < out.channels; ++o) {
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        for (int64_t c = 0; c < group_inputs; ++c) {
+          wide.column.push_back(static_cast<int32_t>(tap * in.channels + o / group_outputs * group_inputs + c));
+          wide.value.push_back(w.matrix[static_cast<size_t>((o * taps + tap) * group_inputs + c)]);
+        }
+      }
+      wide.row_start.push_back(static_cast<int64_t>(wide.column.size()));
+    }
+    w.rows = std::move(wide);
+    w.kind = PackedRows::Kind::sparse;
+  }
+
+  const int64_t channels = by_rows ? in.channels : group_inputs;
+  int64_t channel_stride = in.plane, reach = (node.kernel[0] - 1) * node.dilation[0] * in.row + (node.kernel[1] - 1) * node.dilation[1];
+  if (spec.strided) {
+    step->phases = find_phases(node, out);
+    channel_stride = static_cast<int64_t>(step->phases.rows.size() * step->phases.columns.size()) * step->phases.plane;
+    reach = channel_stride;
+  }
+  PackedRows& packed = step->packed;
+  packed.kind = w.kind;
+  packed.rows = out.channels;
+  const int most = packed.max_vectors(context.kernels), width = context.kernels.lanes;
+  step->tiles = split_tiles(out.lanes(), width, most);
+  const int64_t tile_floats = int64_t{step->tiles[0].vectors} * width + reach;
+  const double entries = static_cast<double>(w.kept) / static_cast<double>(out.channels * channels);
+  const int64_t block = by_rows ? channels : channels_per_block(w.kind, channels, tile_floats, channel_stride, entries, reach);
+
+  ColumnMap map;
+  context.budget.take(taps * channels, 12, "an offset table");
+  map.k_blocks = static_cast<int>((channels + block - 1) / block);
+  for (int64_t r = 0; r < node.kernel[0]; ++r) {
+    for (int64_t s = 0; s < node.kernel[1]; ++s) {
+      int64_t tap;
+      if (spec.strided) {
+        const int64_t phase = index_of(step->phases.rows, r * node.dilation[0] % node.stride[0]) * static_cast<int64_t>(step->phases.columns.size()) +
+                              index_of(step->phases.columns, s * node.dilation[1] % node.stride[1]);
+        tap = phase * step->phases.plane + r * node.dilation[0] / node.stride[0] * out.row + s * node.dilation[1] / node.stride[1];
+      } else {
+        tap = (r * node.dilation[0] - node.padding[0]) * in.row + s * node.dilation[1] - node.padding[1];
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        map.offset.push_back(c * channel_stride + tap);
+        map.k_block.push_back(static_cast<int32_t>(c / block));
+      }
+    }
+  }
+  switch (w.kind) {
+    case PackedRows::Kind::sparse: packed.stream = pack_sparse(w.rows, map, context.threads, context.budget); break;
+    case PackedRows::Kind::blocks: packed.blocks = pack_blocks(w.rows, map, context.budget); break;
+    case PackedRows::Kind::dense:
+      packed.blocks = pack_dense(w.matrix, out.channels, map, group_outputs, group_inputs * channel_stride, context.budget);
+  }
+  packed.bias = optional_vector(context.net, node.bias, context.budget);
+
+  info.kernel = by_rows ? "depthwise_conv" : w.kind == PackedRows::Kind::sparse ? "spmm" : w.kind == PackedRows::Kind::blocks ? "block_spmm" : "dense_conv";
+  info.reason = (by_rows ? "few outputs a group: each row reads its own planes, " : "") + w.reason;
+  if (spec.strided) info.reason += "; stride through phase planes";
+  if (map.k_blocks > 1) info.reason += "; " + std::to_string(map.k_blocks) + " channel blocks";
+  info.num_kept = w.kept;
+  info.num_weights = w.total;
+  info.macs = w.kept * out.height * out.width;
+  info.macs_dense = w.total * out.height * out.width;
+  info.bytes = static_cast<int64_t>(packed.bytes());
+  weight_bytes += packed.bytes();
+  return step;
+}
+
+}  // namespace gossamer
