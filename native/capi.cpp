@@ -204,11 +204,11 @@ gsm_status run(gsm_session* session, int64_t batch, const float* const* inputs, 
   });
 }
 
-gsm_status open(gsm_file** out, std::shared_ptr<const File> (*open_one)(const void*, size_t), const void* data, size_t size) {
+gsm_status open(gsm_file** out, std::shared_ptr<const File> (*open_one)(const void*, size_t), const void* data, size_t size, bool empty) {
   return guarded([&] {
     expect_pointer(out, "out");
     *out = nullptr;
-    expect_pointer(data, "path or data");
+    if (!empty) expect_pointer(data, "path or data");
     auto file = std::make_unique<gsm_file>();
     file->file = open_one(data, size);
     *out = file.release();
@@ -233,10 +233,12 @@ const char* gsm_build_info(void) {
 }
 
 gsm_status gsm_open(const char* path, gsm_file** out) {
-  return gossamer::open(out, [](const void* p, size_t) { return gossamer::open_file(static_cast<const char*>(p)); }, path, 0);
+  return gossamer::open(out, [](const void* p, size_t) { return gossamer::open_file(static_cast<const char*>(p)); }, path, 0, false);
 }
 
-gsm_status gsm_open_bytes(const void* data, size_t size, gsm_file** out) { return gossamer::open(out, gossamer::open_bytes, data, size); }
+gsm_status gsm_open_bytes(const void* data, size_t size, gsm_file** out) {
+  return gossamer::open(out, gossamer::open_bytes, data, size, size == 0);   // no bytes at all: a malformed file like others
+}
 
 void gsm_close(gsm_file* file) { delete file; }
 

@@ -20,6 +20,7 @@ from gossamer.graph.strict_json import Json
 
 MAX_HEADER = 100_000_000
 MAX_RANK = 8
+MAX_EMPTY = 2**53  # product of the other sizes of a tensor that has a size 0
 DTYPES = {"U8": np.dtype("<u1"), "U16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -116,6 +117,8 @@ def _span(name: str, value: Json) -> tuple[np.dtype[np.generic], tuple[int, ...]
         raise FormatError(
             f"{where}: expected {size} bytes for {kind} {list(shape)}, got the offsets {list(offsets)}"
         )
+    if not size and prod(n for n in shape if n) > MAX_EMPTY:  # NumPy cannot hold it, and no weight has such a part
+        raise FormatError(f"{where}: expected the sizes of a part of a weight, got {list(shape)}")
     return DTYPES[kind], shape, offsets[0], offsets[1]
 
 

@@ -1,0 +1,126 @@
+// Driver of scripts/fuzz.py: files come in on stdin, each behind its length (32 bits, little-endian); one line a file goes out:
+//   reject KIND MESSAGE            the reader refused it
+//   accept refused KIND MESSAGE    read, but not planned or not run (too large for this test, ...)
+//   accept ran HEX [HEX ...]       outputs at the smallest batch, float32 little-endian, for the input sample(i) below
+//   accept large                   read and planned, too much work to run here
+// Built with sanitizers, the driver dies of the first wrong access, and the script tells the file.
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "capi.h"
+#include "network.h"
+
+namespace {
+
+constexpr size_t most_bytes = size_t{64} << 20;         // of a plan
+constexpr double most_work = 2e7;                       // multiplications or so
+constexpr size_t most_printed = 1 << 14;                // output elements
+
+// Input element i: a fixed sequence in [-0.5, 0.5); scripts/fuzz.py makes the same.
+float sample(uint32_t i) { return static_cast<float>((i * 2654435761u) >> 8) / 16777216.0f - 0.5f; }
+
+double elements(const std::vector<int64_t>& shape) {
+  double n = 1;
+  for (int64_t size : shape) n *= static_cast<double>(size);
+  return n;
+}
+
+// Rough number of operations of one run at the smallest batch.
+double work(const gossamer::Network& network, const std::vector<std::vector<int64_t>>& shapes) {
+  double total = 0;
+  for (const auto& shape : shapes) total += elements(shape);
+  for (const gossamer::Node& node : network.nodes) {
+    double out = elements(shapes[static_cast<size_t>(node.output)]);
+    bool matrix = node.op == gossamer::Op::conv2d || node.op == gossamer::Op::linear;
+    double each = matrix ? static_cast<double>(network.weights[static_cast<size_t>(node.weight)].shape[1])
+                         : static_cast<double>(node.kernel[0] * node.kernel[1]);
+    double in = elements(shapes[static_cast<size_t>(node.inputs[0])]);
+    total += out * each + (node.op == gossamer::Op::adaptive_avg_pool2d ? in + out : 0);
+  }
+  return total;
+}
+
+std::string one_line(const char* message) {
+  std::string out = message;
+  for (char& c : out) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  return out;
+}
+
+std::string hex(const std::vector<float>& values) {
+  static const char digits[] = "0123456789abcdef";
+  std::string out;
+  for (float value : values) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    for (int byte = 0; byte < 4; ++byte, bits >>= 8) {
+      out += digits[(bits >> 4) & 15];
+      out += digits[bits & 15];
+    }
+  }
+  return out;
+}
+
+std::string failure(const char* words, gsm_status status) { return words + std::to_string(status) + " " + one_line(gsm_last_error()); }
+
+std::string plan_and_run(gsm_file* file, const gossamer::Network& network) {
+  int64_t batch = network.dims.empty() ? 1 : network.dims[0].min;
+  std::vector<std::vector<int64_t>> shapes = gossamer::infer_shapes(network, std::vector<int64_t>(network.dims.size(), batch));
+  gsm_session* session = nullptr;
+  gsm_status status = gsm_plan(file, 1, 0, nullptr, most_bytes, &session);
+  if (status != GSM_OK) return failure("accept refused ", status);
+  std::string answer = "accept large";
+  if (work(network, shapes) <= most_work) {
+    std::vector<std::vector<float>> inputs, outputs;
+    std::vector<const float*> in;
+    std::vector<float*> out;
+    size_t printed = 0;
+    for (int index : network.inputs) {
+      inputs.emplace_back(static_cast<size_t>(elements(shapes[static_cast<size_t>(index)])));
+      for (size_t i = 0; i < inputs.back().size(); ++i) inputs.back()[i] = sample(static_cast<uint32_t>(i));
+    }
+    for (const auto& output : network.outputs) {
+      outputs.emplace_back(static_cast<size_t>(elements(shapes[static_cast<size_t>(output.second)])));
+      printed += outputs.back().size();
+    }
+    for (const auto& input : inputs) in.push_back(input.data());
+    for (auto& output : outputs) out.push_back(output.data());
+    status = gsm_run(session, batch, in.data(), out.data());
+    if (status != GSM_OK) {
+      answer = failure("accept refused ", status);
+    } else if (printed <= most_printed) {
+      answer = "accept ran";
+      for (const auto& output : outputs) answer += " " + hex(output);
+    }
+  }
+  gsm_free(session);
+  return answer;
+}
+
+std::string judge(const std::vector<uint8_t>& bytes) {
+  gsm_file* file = nullptr;
+  gsm_status status = gsm_open_bytes(bytes.data(), bytes.size(), &file);
+  if (status != GSM_OK) return failure("reject ", status);
+  std::string answer = plan_and_run(file, gossamer::open_bytes(bytes.data(), bytes.size())->network);
+  gsm_close(file);
+  return answer;
+}
+
+}  // namespace
+
+int main() {
+  uint8_t head[4];
+  while (std::fread(head, 1, sizeof head, stdin) == sizeof head) {
+    size_t size = size_t{head[0]} | size_t{head[1]} << 8 | size_t{head[2]} << 16 | size_t{head[3]} << 24;
+    std::vector<uint8_t> bytes(size);
+    bytes.shrink_to_fit();                              // the sanitizer watches the exact end
+    if (std::fread(bytes.data(), 1, size, stdin) != size) return 2;
+    std::printf("%s\n", judge(bytes).c_str());
+    std::fflush(stdout);
+  }
+  return 0;
+}
