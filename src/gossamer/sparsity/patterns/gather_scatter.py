@@ -9,8 +9,9 @@ always be found afterwards (a T-regular bipartite multigraph splits into T perfe
 
 Best mask. Horizontal: sort every residue class, the t-th bundle of a row takes the t-th best of each class, keep the K largest gains.
 Vertical and hybrid: a transportation problem between rows and residues, solved exactly as a min-cost flow (`gossamer.kernels.project`,
-on the CPU); the bundles are shared among groups by their marginal gains, which fall with T. `projection="greedy"` is the cheap one
-(`greedy.py`); its measured loss stands in docs/concepts/pattern.md. Optimal masks are not nested in K; restrict the scores for that.
+on the CPU); the bundles are shared among groups by their marginal gains, which fall with T. `projection="greedy"` walks the entries by
+falling score instead and needs no native library; its measured loss stands in docs/concepts/pattern.md. It changes nothing for
+horizontal bundles. Optimal masks are not nested in K: to drop, give -inf to the absent entries.
 
 Ties: equal entries of one (row, residue) go to the lower column, equal horizontal bundles to the lower row, equal groups to the lower
 group; among several optimal flows the choice is deterministic but not specified.
@@ -24,11 +25,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-import torch
 from torch import Tensor
 
 from gossamer.errors import PatternError
-from gossamer.kernels.project import project_gs
 from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
@@ -37,6 +36,7 @@ from gossamer.sparsity.patterns.pattern import (
     checked_shape,
     first,
 )
+from gossamer.sparsity.patterns.projections import exact_mask, greedy_mask
 from gossamer.sparsity.patterns.tiles import bundle_gains, top_bundles
 
 
@@ -98,14 +98,8 @@ class GatherScatter:
             chosen = top_bundles(self._tiles(scores), bundles, None if keep is None else self._tiles(keep))
             mask = chosen.transpose(1, 2).reshape(scores.shape)
         else:
-            found = project_gs(
-                scores.detach().double().cpu().numpy(),
-                banks=self.banks,
-                per_row=self.per_row,
-                bundles=bundles,
-                keep=None if keep is None else keep.cpu().numpy(),
-            )
-            mask = torch.from_numpy(found).to(scores.device)
+            project = exact_mask if self.projection == "exact" else greedy_mask
+            mask = project(scores, banks=self.banks, per_row=self.per_row, bundles=bundles, keep=keep)
         if keep is not None and bool((keep & ~mask).any()):
             raise cannot_complete(self, keep, num_kept)
         return mask

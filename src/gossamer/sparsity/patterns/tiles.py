@@ -49,6 +49,11 @@ def top_places(groups: Tensor, per_group: int, keep: Tensor | None) -> Tensor:
     return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, places, True)
 
 
+def stable_order(scores: Tensor, keep: Tensor | None) -> Tensor:
+    """Indices along the last dimension of scores from best to worst, entries of `keep` first, lower index first among equals."""
+    return _stable_descending(*_split(scores, keep))
+
+
 def top_bundles(tiles: Tensor, num_bundles: int, keep: Tensor | None) -> Tensor:
     """bool [U, L, D]: the best `num_bundles` bundles of score tiles [U, L, D]; `keep` (same shape) comes first.
 
