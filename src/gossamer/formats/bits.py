@@ -53,7 +53,9 @@ def unpack_bits(stream: Bytes, count: int, width: int, what: str) -> Ints:
 
 
 def encode_gaps(slots: Ints, *, total: int, step: int) -> Bytes:
-    """Ascending `slots` below `total` as gap bytes; after a slot the cursor moves on by `step` (0 allows repeats)."""
+    """Ascending `slots` below `total` as gap bytes; after a slot the cursor moves on by `step` (0 allows
+    repeats).
+    """
     cursor = np.concatenate([[0], slots[:-1] + step]) if slots.size else slots
     gaps = slots - cursor
     lengths = gaps // ESCAPE + 1
@@ -72,7 +74,7 @@ def decode_gaps(stream: Bytes, *, total: int, step: int) -> Ints:
         raise FormatError(
             f"gaps: expected a stream that ends at most 254 slots before {total}, got its end at {end}"
         )
-    slots = np.cumsum(stream, dtype=np.int64)[emits] + step * np.arange(count, dtype=np.int64)
+    slots: Ints = np.cumsum(stream, dtype=np.int64)[emits] + step * np.arange(count, dtype=np.int64)
     if count and slots[-1] >= total:
         raise FormatError(f"gaps: expected slots below {total}, got {slots[-1]}")
     return slots

@@ -7,7 +7,15 @@ import numpy as np
 from gossamer.errors import FormatError
 from gossamer.formats.bits import decode_gaps, encode_gaps
 from gossamer.formats.matrix import (
-    Bools, Bytes, Floats, Ints, PackedMatrix, bounds, bytes_part, must_divide, values_shape,
+    Bools,
+    Bytes,
+    Floats,
+    Ints,
+    PackedMatrix,
+    bounds,
+    bytes_part,
+    must_divide,
+    values_shape,
 )  # fmt: skip
 
 NAME = "block"

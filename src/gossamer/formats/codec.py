@@ -55,12 +55,12 @@ def pack(
     the format, or which value the dtype cannot hold.
     """
     module = _module(format)
-    values = np.ascontiguousarray(values, dtype=np.float32)
-    mask = np.ones(values.shape, dtype=np.bool_) if mask is None else np.ascontiguousarray(mask)
-    if mask.dtype != np.bool_ or mask.shape != values.shape:
-        raise FormatError(f"mask: expected bool {list(values.shape)}, got {mask.dtype} {list(mask.shape)}")
-    _check_head(module, values.shape, dtype, parameters)
-    kept, parts = module.encode(values, mask, parameters)
+    floats = np.ascontiguousarray(values, dtype=np.float32)
+    mask = np.ones(floats.shape, dtype=np.bool_) if mask is None else np.ascontiguousarray(mask)
+    if mask.dtype != np.bool_ or mask.shape != floats.shape:
+        raise FormatError(f"mask: expected bool {list(floats.shape)}, got {mask.dtype} {list(mask.shape)}")
+    _check_head(module, floats.shape, dtype, parameters)
+    kept, parts = module.encode(floats, mask, parameters)
     with np.errstate(over="ignore"):
         stored = kept.astype(DTYPES[dtype])
     bad = np.flatnonzero(~np.isfinite(stored))
@@ -68,7 +68,7 @@ def pack(
         raise FormatError(
             f"values: expected finite {dtype}, got {kept.ravel()[bad[0]]}; float16 ends at 65504"
         )
-    return PackedMatrix(format, values.shape, dtype, parameters, {"values": stored, **parts})
+    return PackedMatrix(format, floats.shape, dtype, parameters, {"values": stored, **parts})
 
 
 def unpack(packed: PackedMatrix) -> tuple[Floats, Bools]:
@@ -90,7 +90,9 @@ def entries(packed: PackedMatrix) -> tuple[Ints, Ints, Floats]:
 
 
 def validate(packed: PackedMatrix) -> Ints:
-    """Check everything that docs/formats/packed-file.md says of a weight; the slots of the values, in their shape."""
+    """Check everything that docs/formats/packed-file.md says of a weight; the slots of the values, in their
+    shape.
+    """
     module = _module(packed.format)
     _check_head(module, packed.shape, packed.dtype, packed.parameters)
     if set(packed.parts) != set(module.PARTS):

@@ -1,7 +1,10 @@
-"""The container of a packed file: a safetensors header and gap-free tensors, read as strictly as docs/formats/packed-file.md says.
+"""The container of a packed file: a safetensors header and gap-free tensors, read as strictly as
+docs/formats/packed-file.md says.
 
-Reading makes views into the file's bytes and allocates nothing on the word of a header. Writing orders metadata and tensors by
-itself (wide elements first, then by name), so that equal networks give equal files; safetensors' own writer shuffles metadata.
+Reading makes views into the file's bytes and allocates nothing on the word of a header. Writing orders
+metadata and tensors by
+itself (wide elements first, then by name), so that equal networks give equal files; safetensors' own writer
+shuffles metadata.
 
 >>> raw = b"".join(assemble({"note": "x"}, {"a": np.zeros(2, np.float32)}))
 >>> parse(raw)[1]["a"]
@@ -21,7 +24,12 @@ from gossamer.graph.strict_json import Json
 MAX_HEADER = 100_000_000
 MAX_RANK = 8
 MAX_EMPTY = 2**53  # product of the other sizes of a tensor that has a size 0
-DTYPES = {"U8": np.dtype("<u1"), "U16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype[np.generic]] = {
+    "U8": np.dtype("<u1"),
+    "U16": np.dtype("<u2"),
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -117,7 +125,9 @@ def _span(name: str, value: Json) -> tuple[np.dtype[np.generic], tuple[int, ...]
         raise FormatError(
             f"{where}: expected {size} bytes for {kind} {list(shape)}, got the offsets {list(offsets)}"
         )
-    if not size and prod(n for n in shape if n) > MAX_EMPTY:  # NumPy cannot hold it, and no weight has such a part
+    if (
+        not size and prod(n for n in shape if n) > MAX_EMPTY
+    ):  # NumPy cannot hold it, and no weight has such a part
         raise FormatError(f"{where}: expected the sizes of a part of a weight, got {list(shape)}")
     return DTYPES[kind], shape, offsets[0], offsets[1]
 

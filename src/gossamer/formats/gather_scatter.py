@@ -1,4 +1,6 @@
-"""`gather_scatter`: bundles of B entries whose columns differ modulo B, k of them in each row. docs/formats/gather-scatter.md."""
+"""`gather_scatter`: bundles of B entries whose columns differ modulo B, k of them in each row.
+docs/formats/gather-scatter.md.
+"""
 
 from collections.abc import Mapping
 
@@ -8,7 +10,15 @@ from gossamer.errors import FormatError
 from gossamer.formats.bits import pack_bits, unpack_bits, width_of
 from gossamer.formats.bundling import bundle_columns
 from gossamer.formats.matrix import (
-    Bools, Bytes, Floats, Ints, PackedMatrix, bounds, bytes_part, must_divide, values_shape,
+    Bools,
+    Bytes,
+    Floats,
+    Ints,
+    PackedMatrix,
+    bounds,
+    bytes_part,
+    must_divide,
+    values_shape,
 )  # fmt: skip
 
 NAME = "gather_scatter"
@@ -31,7 +41,7 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
 def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
     """Bundles group after group; the lanes of a row take its entries in the order of their residues."""
     banks, per_row = parameters["banks"], parameters["per_row"]
-    rows, columns = mask.shape
+    columns = mask.shape[1]
     height = banks // per_row
     bundles = _bundle_counts(mask, banks, per_row)
     parts = [
@@ -87,7 +97,7 @@ def _bundle_counts(mask: Bools, banks: int, per_row: int) -> Ints:
     height = banks // per_row
     groups = mask.reshape(rows // height, height, columns // banks, banks)
     by_residue = groups.sum(axis=(1, 2), dtype=np.int64)
-    bundles = by_residue[:, 0]
+    bundles: Ints = by_residue[:, 0]
     where = f"gs:{banks},{per_row}"
     wrong = np.flatnonzero((by_residue != by_residue[:, :1]).any(axis=1))
     if wrong.size:

@@ -1,6 +1,7 @@
 """The compact form of one weight: a few arrays, whatever the format. Its on-disk form is the same bytes.
 
-Letters: R, C = rows and columns; an *entry* is a kept position (row, column), its *slot* the number row·C + column.
+Letters: R, C = rows and columns; an *entry* is a kept position (row, column), its *slot* the number row·C +
+column.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +46,9 @@ class PackedMatrix:
 
 
 class Format(Protocol):
-    """What a format's module has. `encode` may assume that `check` passed and that the mask has the matrix' shape."""
+    """What a format's module has. `encode` may assume that `check` passed and that the mask has the matrix'
+    shape.
+    """
 
     NAME: str
     PARAMETERS: tuple[str, ...]

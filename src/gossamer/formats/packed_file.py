@@ -1,6 +1,7 @@
 """The packed file: one network with its weights in one safetensors file (docs/formats/packed-file.md).
 
-`write` is atomic: the file appears whole or not at all, and an older file of that name stays until then. `read` checks
+`write` is atomic: the file appears whole or not at all, and an older file of that name stays until then.
+`read` checks
 everything (checksums, weights, operators, shapes) before it returns.
 """
 
@@ -42,7 +43,9 @@ def to_bytes(manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) ->
 
 
 def read(source: str | Path | bytes) -> PackedFile:
-    """Read and check a packed file from a path or from bytes; FormatError or GraphError says what is wrong with it."""
+    """Read and check a packed file from a path or from bytes; FormatError or GraphError says what is wrong
+    with it.
+    """
     if isinstance(source, bytes):
         return _read(source)
     try:
@@ -56,7 +59,9 @@ def read(source: str | Path | bytes) -> PackedFile:
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
-    """Write `pieces` to a temporary file beside `path`, sync it to the disk and put it in place; the bytes written."""
+    """Write `pieces` to a temporary file beside `path`, sync it to the disk and put it in place; the bytes
+    written.
+    """
     folder = path.resolve().parent
     temporary: Path | None = None
     try:
@@ -81,32 +86,38 @@ def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
     return size
 
 
-def _pieces(manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) -> Iterable[bytes | memoryview]:
-    packed = {key: _as_packed(key, weight) for key, weight in weights.items()}
-    validate(manifest.network, packed)
-    tensors: dict[str, Array] = {}
-    table: dict[str, Json] = {}
-    for key, weight in packed.items():
-        name(key, "weight name")
-        parts: dict[str, Json] = {}
-        for part, data in weight.parts.items():
-            data = np.ascontiguousarray(data)
-            tensors[f"{key}.{part}"] = data
-            parts[part] = {"tensor": f"{key}.{part}", "crc32": checksum(data.reshape(-1).view(np.uint8).data)}
-        table[key] = {
+def table(weights: Mapping[str, PackedMatrix]) -> dict[str, Json]:
+    """The `weights` of the manifest: every part as the tensor NAME.PART with its checksum."""
+    return {
+        key: {
             "format": weight.format,
             "shape": list(weight.shape),
             "dtype": weight.dtype,
             "parameters": dict(weight.parameters),
-            "parts": parts,
+            "parts": {
+                part: {"tensor": f"{key}.{part}", "crc32": checksum(_raw(data))}
+                for part, data in weight.parts.items()
+            },
         }
+        for key, weight in weights.items()
+    }
+
+
+def _pieces(manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) -> Iterable[bytes | memoryview]:
+    packed = {name(key, "weight name"): _as_packed(key, weight) for key, weight in weights.items()}
+    validate(manifest.network, packed)
+    tensors = {f"{key}.{part}": data for key, weight in packed.items() for part, data in weight.parts.items()}
     if len(tensors) != sum(len(weight.parts) for weight in packed.values()):
         raise FormatError(
             "weights: expected names whose tensors NAME.PART differ, got a collision; rename one"
         )
-    text = strict_json.dumps(manifest.to_json(table))
+    text = strict_json.dumps(manifest.to_json(table(packed)))
     Manifest.from_json(strict_json.loads(text))
     return container.assemble({"gossamer": text, "gossamer_crc32": checksum(text.encode("utf-8"))}, tensors)
+
+
+def _raw(data: Array) -> memoryview:
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
 
 
 def _as_packed(key: str, weight: PackedMatrix | Array) -> PackedMatrix:
@@ -171,7 +182,7 @@ def _describe(key: str, value: Json, tensors: Mapping[str, Array], taken: set[st
             state = "one that another part names" if tensor in taken else "none of that name"
             raise FormatError(f"part {part!r}: expected a tensor {tensor!r} of its own, got {state}")
         taken.add(tensor)
-        got = checksum(tensors[tensor].reshape(-1).view(np.uint8).data)
+        got = checksum(_raw(tensors[tensor]))
         if got != expected:
             raise FormatError(
                 f"part {part!r}: expected the CRC-32 {expected!r}, got {got}; the file is damaged"

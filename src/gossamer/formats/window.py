@@ -1,4 +1,6 @@
-"""`window`: 8 rows share an aligned window of 8 columns; in a bundle each row picks one column. docs/formats/window.md."""
+"""`window`: 8 rows share an aligned window of 8 columns; in a bundle each row picks one column.
+docs/formats/window.md.
+"""
 
 from collections.abc import Mapping
 
@@ -7,7 +9,15 @@ import numpy as np
 from gossamer.errors import FormatError
 from gossamer.formats.bits import decode_gaps, encode_gaps, pack_bits, unpack_bits
 from gossamer.formats.matrix import (
-    Bools, Bytes, Floats, Ints, PackedMatrix, bounds, bytes_part, must_divide, values_shape,
+    Bools,
+    Bytes,
+    Floats,
+    Ints,
+    PackedMatrix,
+    bounds,
+    bytes_part,
+    must_divide,
+    values_shape,
 )  # fmt: skip
 
 NAME = "window"

@@ -1,4 +1,5 @@
-"""Typed access to the fields of JSON objects, with errors that say where, what was expected and what was found.
+"""Typed access to the fields of JSON objects, with errors that say where, what was expected and what was
+found.
 
 >>> member({"a": 1}, "dims", keys=("a", "b"))
 Traceback (most recent call last):

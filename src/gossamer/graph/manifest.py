@@ -1,4 +1,5 @@
-"""The manifest of a packed file: the network and everything that travels with it, but for the weights' own table.
+"""The manifest of a packed file: the network and everything that travels with it, but for the weights' own
+table.
 
 >>> block = ImagePreprocessing(size=(28, 28), channels=1, mean=(0.5,), std=(0.25,))
 >>> ImagePreprocessing.from_json(block.to_json()) == block
@@ -20,7 +21,9 @@ _OPTIONAL = ("preprocessing", "labels", "recipe", "metrics", "verification", "li
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessing:
-    """How a uint8 image becomes the network's input: resize, divide by `scale`, subtract `mean`, divide by `std`."""
+    """How a uint8 image becomes the network's input: resize, divide by `scale`, subtract `mean`, divide by
+    `std`.
+    """
 
     size: tuple[int, int]  # H, W
     channels: int  # 1 (grey) or 3 (RGB)
@@ -39,7 +42,7 @@ class ImagePreprocessing:
             raise GraphError(
                 f"preprocessing: expected scale and std above 0, got {self.scale} and {self.std}"
             )
-        if len(self.size) != 2 or min(self.size) < 1:
+        if min(self.size) < 1:
             raise GraphError(f"preprocessing size: expected [H, W] of at least 1, got {list(self.size)}")
 
     def to_json(self) -> dict[str, Json]:

@@ -1,6 +1,8 @@
-"""A network as plain data: named values, nodes in an order that can be executed, free dimensions. No torch, no behaviour.
+"""A network as plain data: named values, nodes in an order that can be executed, free dimensions. No torch,
+no behaviour.
 
-`to_json` and `from_json` are exact inverses; `from_json` checks the structure alone (keys, types, names, ranges), the
+`to_json` and `from_json` are exact inverses; `from_json` checks the structure alone (keys, types, names,
+ranges), the
 rules of operators and shapes are in `graph.validate`.
 
 >>> network = Network(
@@ -52,7 +54,9 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operation. `attributes` are exactly those of docs/formats/operators.md; `weights` maps role to weight name."""
+    """One operation. `attributes` are exactly those of docs/formats/operators.md; `weights` maps role to
+    weight name.
+    """
 
     op: str
     name: str

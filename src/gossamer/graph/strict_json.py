@@ -1,7 +1,9 @@
 """JSON as the packed file allows it: RFC 8259, narrowed until every reader must agree on what is valid.
 
-Rules (docs/formats/packed-file.md, "JSON dialect"): no duplicate key, nesting at most 32 deep, integers of magnitude at most
-2^53 - 1, other numbers finite as float64, no lone surrogates, no byte-order mark. The depth is found by a scan before the
+Rules (docs/formats/packed-file.md, "JSON dialect"): no duplicate key, nesting at most 32 deep, integers of
+magnitude at most
+2^53 - 1, other numbers finite as float64, no lone surrogates, no byte-order mark. The depth is found by a
+scan before the
 parser runs, so that it never depends on Python's recursion limit.
 
 >>> loads('{"a": [1, 2.5, -0]}')
@@ -19,13 +21,14 @@ gossamer.errors.FormatError: JSON: expected an integer of magnitude at most 2^53
 import json
 import math
 import re
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 
 from gossamer.errors import FormatError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
@@ -99,8 +102,8 @@ def _constant(text: str) -> float:
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key) is not None)
+        keys = sorted(key for key, _ in pairs)
+        twice = next(key for key, after in pairwise(keys) if key == after)
         raise FormatError(f"JSON: expected distinct keys in an object, got {json.dumps(twice)} twice")
     return value
 

@@ -1,0 +1,132 @@
+"""The two engines behind one small protocol: the native library, and the NumPy reference."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.errors import FormatError, GossamerError, GraphError, RuntimeFailure
+from gossamer.formats import packed_file
+from gossamer.graph import Network, Node, strict_json
+from gossamer.graph.strict_json import Json
+from gossamer.runtime.costs import Row, reference_rows
+from gossamer.runtime.reference import ReferenceExecutor
+
+Arrays: TypeAlias = dict[str, NDArray[np.float32]]
+
+
+class Engine(Protocol):
+    """Runs the network of one file on checked inputs."""
+
+    name: str
+    manifest: Mapping[str, Json]
+
+    def run(self, inputs: Arrays, batch: int) -> Arrays:
+        """Outputs by name."""
+
+    def profile(self, inputs: Arrays, batch: int) -> list[Row]:
+        """Rows of one run, with seconds."""
+
+    def describe(self) -> dict[str, Any]:
+        """isa, threads, arena_bytes, weight_bytes, layers."""
+
+
+class NativeEngine:
+    """The native library; its errors become ours."""
+
+    name = "native"
+
+    def __init__(
+        self,
+        module: ModuleType,
+        source: str | Path | bytes,
+        *,
+        threads: int,
+        max_batch: int,
+        isa: str,
+        max_bytes: int,
+    ) -> None:
+        self._module = module
+        try:
+            file = module.File(source if isinstance(source, bytes) else str(source))
+            self._session = module.Session(file, threads, max_batch, isa, max_bytes)
+        except module.Error as error:
+            raise self._translated(error) from None
+        found = strict_json.loads(file.manifest)
+        assert isinstance(found, dict)
+        self.manifest: Mapping[str, Json] = found
+        self._outputs = [item.name for item in Network.from_json(found["network"]).outputs]
+
+    def run(self, inputs: Arrays, batch: int) -> Arrays:
+        """One call of the native library."""
+        try:
+            results = self._session.run(list(inputs.values()), batch)
+        except self._module.Error as error:
+            raise self._translated(error) from None
+        return dict(zip(self._outputs, results, strict=True))
+
+    def profile(self, inputs: Arrays, batch: int) -> list[Row]:
+        """One profiled call."""
+        try:
+            self._session.profile(list(inputs.values()), batch)
+        except self._module.Error as error:
+            raise self._translated(error) from None
+        rows: list[Row] = self.describe()["layers"]
+        return rows
+
+    def describe(self) -> dict[str, Any]:
+        """The native description."""
+        found: dict[str, Any] = json.loads(self._session.describe())
+        return found
+
+    def _translated(self, error: Exception) -> GossamerError:
+        kinds: Mapping[str, int] = self._module.KINDS
+        kind = getattr(error, "kind", None)
+        if kind in (kinds["io"], kinds["format"]):
+            return FormatError(str(error))
+        return GraphError(str(error)) if kind == kinds["graph"] else RuntimeFailure(str(error))
+
+
+class ReferenceEngine:
+    """The NumPy executor. NumPy decides on threads by itself."""
+
+    name = "reference"
+
+    def __init__(self, source: str | Path | bytes) -> None:
+        file = packed_file.read(source)
+        self.manifest: Mapping[str, Json] = file.manifest.to_json({})
+        self._rows = reference_rows(file.manifest.network, file.weights)
+        self._executor = ReferenceExecutor(file.manifest.network, file.weights)
+        self.manifest = {**self.manifest, "weights": packed_file.table(file.weights)}
+
+    def run(self, inputs: Arrays, batch: int) -> Arrays:
+        """Every node in turn."""
+        return self._executor.run(inputs)
+
+    def profile(self, inputs: Arrays, batch: int) -> list[Row]:
+        """Every node in turn, timed."""
+        marks = [time.perf_counter()]
+
+        def mark(node: Node) -> None:
+            marks.append(time.perf_counter())
+
+        self._executor.run(inputs, mark)
+        return [
+            {**row, "seconds": after - before}
+            for row, before, after in zip(self._rows, marks, marks[1:], strict=False)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Same keys as the native description."""
+        return {
+            "isa": "numpy",
+            "threads": 1,
+            "arena_bytes": 0,
+            "weight_bytes": sum(row["bytes"] for row in self._rows),
+            "layers": [dict(row) for row in self._rows],
+        }

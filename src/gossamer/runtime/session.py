@@ -1,0 +1,138 @@
+"""`load` a packed file, `run` it: the Python face of the runtime. Needs NumPy and, to be fast, one small
+native library.
+"""
+
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gossamer.errors import RuntimeFailure
+from gossamer.graph import ImagePreprocessing, Input, Network, Output
+from gossamer.graph.strict_json import Json
+from gossamer.kernels import native
+from gossamer.runtime.costs import Row
+from gossamer.runtime.engines import Engine, NativeEngine, ReferenceEngine
+from gossamer.runtime.inputs import prepare
+
+EngineName = Literal["auto", "native", "reference"]
+
+
+class Session:
+    """A packed file, ready to run. Calls from several threads are safe; the native engine runs them one
+    after the other.
+    """
+
+    def __init__(self, engine: Engine, *, max_batch: int | None) -> None:
+        self._engine = engine
+        self._max_batch = max_batch
+        self.manifest: Mapping[str, Json] = engine.manifest
+        """The manifest as JSON values."""
+        self._network = Network.from_json(self.manifest["network"])
+
+    @property
+    def engine(self) -> str:
+        """ "native" or "reference"."""
+        return self._engine.name
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Names and shapes; a symbol in the first place is the free dimension."""
+        return self._network.inputs
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Names of what `run` returns."""
+        return self._network.outputs
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes, where the file has any."""
+        found = self.manifest.get("labels")
+        return tuple(str(label) for label in found) if isinstance(found, list) else None
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing | None:
+        """How images become inputs, where the file says so."""
+        found = self.manifest.get("preprocessing")
+        return None if found is None else ImagePreprocessing.from_json(found)
+
+    def run(self, inputs: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name. One array, or one float32 array for each input by name."""
+        arrays, batch = prepare(self._network, inputs, self._max_batch)
+        return self._engine.run(arrays, batch)
+
+    def __call__(
+        self, inputs: ArrayLike | Mapping[str, ArrayLike]
+    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+        """The output itself where there is one, else like `run`."""
+        results = self.run(inputs)
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def layers(self) -> list[Row]:
+        """One row a node: name, op, kernel, reason, macs, macs_dense, num_kept, num_weights, bytes."""
+        rows: list[Row] = self.describe()["layers"]
+        return rows
+
+    def profile(self, inputs: ArrayLike | Mapping[str, ArrayLike], repeats: int = 1) -> list[Row]:
+        """The rows of `layers` with the least seconds (and milliseconds) of `repeats` runs."""
+        if repeats < 1:
+            raise RuntimeFailure(f"repeats: expected at least 1, got {repeats}")
+        arrays, batch = prepare(self._network, inputs, self._max_batch)
+        runs = [self._engine.profile(arrays, batch) for _ in range(repeats)]
+        least = [min(row["seconds"] for row in rows) for rows in zip(*runs, strict=True)]
+        return [
+            {**row, "seconds": seconds, "milliseconds": seconds * 1e3}
+            for row, seconds in zip(runs[0], least, strict=True)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Instruction set, threads, bytes of arena and weights, layers."""
+        return self._engine.describe()
+
+
+def load(
+    path: str | Path | bytes,
+    threads: int = 1,
+    max_batch: int | None = None,
+    engine: EngineName = "auto",
+    isa: str | None = None,
+    max_bytes: int | None = None,
+) -> Session:
+    """Read, check and plan a packed file.
+
+    `engine`: "auto" takes the native library where it can be loaded, else the slow NumPy reference with one warning.
+    `max_batch` and `max_bytes` bound the free dimension and the memory; `isa` forces an instruction set.
+    """
+    for what, value in (("threads", threads), ("max_batch", max_batch), ("max_bytes", max_bytes)):
+        if value is not None and (isinstance(value, bool) or value < 1):
+            raise RuntimeFailure(f"{what}: expected an integer of at least 1, got {value!r}")
+    if engine not in ("auto", "native", "reference"):
+        raise RuntimeFailure(f'engine: expected "auto", "native" or "reference", got {engine!r}')
+    status = None if engine == "reference" else native.status()
+    if status is not None and status.module is not None:
+        chosen: Engine = NativeEngine(
+            status.module,
+            path,
+            threads=threads,
+            max_batch=max_batch or 0,
+            isa=isa or "",
+            max_bytes=max_bytes or 0,
+        )
+    elif engine == "native":
+        assert status is not None
+        raise RuntimeFailure(f'engine="native": {status.reason}')
+    else:
+        if status is not None:
+            _warn_slow(status.reason)
+        chosen = ReferenceEngine(path)
+    return Session(chosen, max_batch=max_batch)
+
+
+@cache
+def _warn_slow(reason: str) -> None:
+    warnings.warn(f"packed files run with the slow NumPy reference: {reason}", RuntimeWarning, stacklevel=3)
