@@ -90,7 +90,7 @@ sanitize: setup  ## native tests and 20,000 mutated files under Address- and Und
 	@cmake -S . -B build/sanitize -G Ninja -DGOSSAMER_TESTS=ON -DGOSSAMER_PYTHON=OFF -DGOSSAMER_SANITIZE=ON --log-level=WARNING
 	@cmake --build build/sanitize -j $(JOBS) --target native_tests -- --quiet
 	ctest --test-dir build/sanitize --output-on-failure -j $(JOBS) --no-tests=ignore
-	$(PY) scripts/fuzz.py --files 20000 --driver build/sanitize/fuzz_reader
+	$(PY) scripts/fuzz.py --driver build/sanitize/fuzz_reader
 
 # ------------------------------------------------------------------------------------------------------------- the rest
 wheel: setup  ## wheel with all instruction sets, repaired with auditwheel, in wheelhouse/
