@@ -1,4 +1,5 @@
-"""Export: a torch model becomes one packed file (docs/concepts/export.md). Dense torch tensors become compact formats here."""
+"""Export: a torch model becomes one packed file (docs/concepts/export.md). Dense torch tensors become
+compact formats here."""
 
 from gossamer.export.packing import pack
 from gossamer.export.report import PackReport, Verification, WeightReport

@@ -1,8 +1,9 @@
 """Capture: the graph that torch.export sees, with the batch as a free dimension.
 
-A batch of 1 would be taken for a constant, so the example is repeated to batch 2 and its first dimension is declared dynamic.
-No decompositions run: a convolution, a norm, a recurrent layer stay one node each. A model that fixes its batch (it writes
-the number into a reshape, or guards on it) is captured again with the batch of the example, and `fixed_because` says why.
+A batch of 1 would be taken for a constant, so the example is repeated to batch 2 and its first dimension is
+declared dynamic. No decompositions run: a convolution, a norm, a recurrent layer stay one node each. A
+model that fixes its batch (it writes the number into a reshape, or guards on it) is captured again with the
+batch of the example, and `fixed_because` says why.
 """
 
 import warnings
@@ -24,8 +25,9 @@ PREFIX = "model."
 class Captured:
     """A captured program.
 
-    inputs: input name of every user placeholder; constants: (name of the parameter or buffer, tensor) of every other one.
-    symbol: how torch writes the free dimension in shapes (e.g. "s77"), None where the batch is fixed.
+    inputs: input name of every user placeholder; constants: (name of the parameter or buffer, tensor) of
+    every other one. symbols: how torch writes the free dimension in shapes (e.g. "s77"; inputs that never
+    meet have one each), empty where the batch is fixed at `batch`.
     """
 
     graph: torch.fx.Graph
@@ -33,14 +35,14 @@ class Captured:
     input_shapes: dict[str, tuple[int, ...]]
     constants: dict[str, tuple[str, Tensor]]
     output_names: tuple[str, ...]
-    symbol: str | None
+    symbols: frozenset[str]
     batch: int
     fixed_because: str | None
-    fixed: Subject
 
 
 def capture(subject: Subject, *, max_batch: int) -> Captured:
-    """Export `subject` with a batch of 1 to `max_batch`, or with the example's batch where that is impossible."""
+    """Export `subject` with a batch of 1 to `max_batch`, or with the example's batch where that is
+    impossible."""
     reason = _obstacle(subject, max_batch)
     program: ExportedProgram | None = None
     facade = Facade(subject)
@@ -112,24 +114,24 @@ def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: st
             table = program.constants if target in program.constants else program.state_dict
             constants[placeholder] = (target.removeprefix(PREFIX), table[target].detach())
         else:
-            raise ExportError(f"the model needs {spec.target!r} of kind {spec.kind.name}, which no packed file can hold")
+            raise ExportError(
+                f"the model needs {spec.target!r} of kind {spec.kind.name}, which no packed file can hold"
+            )
     symbols = {
         str(node.meta["val"].shape[0])
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in inputs and reason is None
     }
-    if len(symbols) > 1 or any(symbol.isdigit() for symbol in symbols):
-        raise ExportError(f"expected one free first dimension, torch.export gave {sorted(symbols)}")
+    assert not any(symbol.isdigit() for symbol in symbols)
     return Captured(
         graph=program.graph,
         inputs=inputs,
         input_shapes={n: tuple(t.shape) for n, t in zip(subject.names, subject.inputs, strict=True)},
         constants=constants,
         output_names=facade.output_names.last,
-        symbol=symbols.pop() if symbols else None,
+        symbols=frozenset(symbols),
         batch=subject.inputs[0].shape[0],
         fixed_because=reason,
-        fixed=subject,
     )
 
 

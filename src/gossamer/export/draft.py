@@ -1,10 +1,13 @@
-"""The network while it is lowered: nodes whose weights are still plain arrays, and values that may still wait for a reshape.
+"""The network while it is lowered: nodes whose weights are still plain arrays, and values that may still
+wait for a reshape.
 
-A reshape is not written down when it is met. A `Ref` is a value of the network together with the shape that the model sees it
-in and zeros that the model put around it; both are settled when an operation needs them. So `x.view(n, -1)` becomes `flatten`,
-views that cancel each other vanish, and zeros in front of a convolution become its padding.
+A reshape is not written down when it is met. A `Ref` is a value of the network together with the shape that
+the model sees it in and zeros that the model put around it; both are settled when an operation needs them.
+So `x.view(n, -1)` becomes `flatten`, views that cancel each other vanish, and zeros in front of a
+convolution become its padding.
 
-Shapes hold integers and, in the first place, the symbol of the batch; any other symbolic size stays as torch's text for it.
+Shapes hold integers and, in the first place, the symbol of the batch; any other symbolic size stays as
+torch's text for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +29,8 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 class Unsupported(Exception):
-    """An operation that the operator set lacks: why, the nearest supported form, and the node to blame (else the current)."""
+    """An operation that the operator set lacks: why, the nearest supported form, and the node to blame
+    (else the current)."""
 
     def __init__(self, reason: str, nearest: str, node: torch.fx.Node | None = None) -> None:
         super().__init__(reason)
@@ -35,7 +39,8 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ref:
-    """A value as the model sees it. storage: equal for aliases; padding: zeros around H and W (top, left, bottom, right)."""
+    """A value as the model sees it. storage: equal for aliases; padding: zeros around H and W (top, left,
+    bottom, right)."""
 
     value: str
     shape: Shape
@@ -47,7 +52,8 @@ class Ref:
 
 @dataclass(frozen=True, kw_only=True)
 class Const:
-    """A tensor that does not depend on the input. parameter: the one it is, as it is; None for what was computed."""
+    """A tensor that does not depend on the input. parameter: the one it is, as it is; None for what was
+    computed."""
 
     tensor: Tensor
     parameter: str | None = None
@@ -56,7 +62,8 @@ class Const:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A weight of a node. values: matrix [rows, columns] or vector [n]; mask: True = kept, None = all kept."""
+    """A weight of a node. values: matrix [rows, columns] or vector [n]; mask: True = kept, None = all
+    kept."""
 
     name: str
     values: Array
@@ -113,7 +120,8 @@ class Draft:
         name: str | None = None,
         reserved: str | None = None,
     ) -> Ref:
-        """Append a node; its value has the node's name: `reserved` (from `fresh_name`), or one like `name`."""
+        """Append a node; its value has the node's name: `reserved` (from `fresh_name`), or one like
+        `name`."""
         unique = reserved or self.fresh_name(name or self.current or op)
         self.nodes.append(
             DraftNode(
@@ -170,7 +178,9 @@ class Draft:
                 "flatten(start_dim) or view(x.size(0), -1), which keep the batch and join the last dimensions",
                 ref.origin,
             )
-        return self.emit("flatten", [ref.value], ref.shape, attributes={"start": start}, name=f"{ref.value}.flatten")
+        return self.emit(
+            "flatten", [ref.value], ref.shape, attributes={"start": start}, name=f"{ref.value}.flatten"
+        )
 
     def _pad(self, ref: Ref) -> Ref:
         """Zeros around H and W, as a 1x1 depthwise convolution with weight 1 and that padding."""
@@ -179,7 +189,9 @@ class Draft:
         name = self.fresh_name(f"{ref.value}.pad")
         ones = Weight(name=f"{name}.weight", values=np.ones((channels, 1), np.float32), only_dense=True)
         attributes = conv_attributes(padding=ref.padding, groups=channels)
-        return self.emit("conv2d", [ref.value], ref.shape, attributes=attributes, weights={"weight": ones}, reserved=name)
+        return self.emit(
+            "conv2d", [ref.value], ref.shape, attributes=attributes, weights={"weight": ones}, reserved=name
+        )
 
     def _ref(self, value: str, shape: Shape) -> Ref:
         self._storages += 1

@@ -1,8 +1,9 @@
-"""Passes over the draft: nodes that nothing needs vanish, channel-wise affine maps fold into the layer before them.
+"""Passes over the draft: nodes that nothing needs vanish, channel-wise affine maps fold into the layer
+before them.
 
-A layer y = W x + b with one consumer z = s y + t becomes z = (s W) x + (s b + t), computed in float64. Folding scales whole
-rows of W, so a mask stays what it was. An affine map in front of a layer (pre-activation networks) stays a node: zero padding
-lies between them.
+A layer y = W x + b with one consumer z = s y + t becomes z = (s W) x + (s b + t), computed in float64.
+Folding scales whole rows of W, so a mask stays what it was. An affine map in front of a layer
+(pre-activation networks) stays a node: zero padding lies between them.
 """
 
 from collections import Counter
@@ -37,7 +38,9 @@ def _needed(nodes: list[DraftNode], outputs: Iterable[str]) -> list[DraftNode]:
     return kept[::-1]
 
 
-def _fold_once(nodes: list[DraftNode], outputs: list[str], shapes: dict[str, Shape]) -> list[DraftNode] | None:
+def _fold_once(
+    nodes: list[DraftNode], outputs: list[str], shapes: dict[str, Shape]
+) -> list[DraftNode] | None:
     """Fold the first affine map that can be folded; None where there is none."""
     uses = Counter(value for node in nodes for value in node.inputs) + Counter(outputs)
     makers = {node.output: place for place, node in enumerate(nodes)}

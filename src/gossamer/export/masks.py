@@ -10,8 +10,11 @@ from gossamer.errors import ExportError
 from gossamer.export.subject import plain_name
 
 
-def resolve_masks(model: nn.Module, masks: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
-    """Masks by the parameters' full names, and notes. A mask of a tied parameter stands under all of its names."""
+def resolve_masks(
+    model: nn.Module, masks: Mapping[str, Tensor] | None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Masks by the parameters' full names, and notes. A mask of a tied parameter stands under all of its
+    names."""
     if masks is None:
         return {}, ["no masks were given: zeros of the weights count as absent"]
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -21,15 +24,25 @@ def resolve_masks(model: nn.Module, masks: Mapping[str, Tensor] | None) -> tuple
         parameter = by_plain_name.get(plain_name(name))
         if parameter is None:
             close = difflib.get_close_matches(name, by_plain_name, n=3, cutoff=0.5)
-            hint = f"nearest: {', '.join(close)}" if close else f"it has {', '.join(list(by_plain_name)[:6])}, ..."
-            raise ExportError(f"mask {name!r}: expected the name of a parameter of {type(model).__name__}; {hint}")
+            hint = (
+                f"nearest: {', '.join(close)}"
+                if close
+                else f"it has {', '.join(list(by_plain_name)[:6])}, ..."
+            )
+            raise ExportError(
+                f"mask {name!r}: expected the name of a parameter of {type(model).__name__}; {hint}"
+            )
         if mask.dtype != torch.bool:
-            raise ExportError(f"mask {name!r}: expected bool (True = kept), got {str(mask.dtype).removeprefix('torch.')}")
+            raise ExportError(
+                f"mask {name!r}: expected bool (True = kept), got {str(mask.dtype).removeprefix('torch.')}"
+            )
         if mask.shape != parameter.shape:
             raise ExportError(
                 f"mask {name!r}: expected the weight's shape {list(parameter.shape)}, got {list(mask.shape)}"
             )
         known = by_identity.setdefault(id(parameter), mask)
         if known is not mask and not torch.equal(known, mask):
-            raise ExportError(f"mask {name!r}: expected one mask for a weight that two layers share, got two that differ")
+            raise ExportError(
+                f"mask {name!r}: expected one mask for a weight that two layers share, got two that differ"
+            )
     return {n: by_identity[id(p)].detach() for n, p in parameters.items() if id(p) in by_identity}, []

@@ -4,11 +4,10 @@ Nothing is written unless the packed network was run and agrees with the masked 
 """
 
 import platform
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from gossamer._version import __version__
 from gossamer.errors import ExportError, FormatError, GraphError
 from gossamer.export.capture import BATCH, Captured, capture
-from gossamer.export.draft import Draft, DraftNode
+from gossamer.export.draft import Draft, DraftNode, Shape
 from gossamer.export.fold import fold
 from gossamer.export.lower import lower
 from gossamer.export.masks import resolve_masks
@@ -29,6 +28,7 @@ from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network
 from gossamer.graph.strict_json import Json
 
 MAX_BATCH = 65536
+T = TypeVar("T")
 
 
 class HasMasks(Protocol):
@@ -58,15 +58,16 @@ def pack(
 ) -> PackReport:
     """Pack `model` into the file `path` and return what was done.
 
-    example: one input [N, ...] or several (sequence, or mapping by argument name). masks: bool tensors by parameter name,
-    True = kept, or a Sparsifier; they decide, whatever the weights hold. None: zeros of the weights count as absent.
-    pattern: the pattern of the masks, e.g. "gs:8,1"; a mask that breaks it is stored unstructured. dtype: of the matrices'
-    values, float16 or float32. max_batch: largest batch the file is made for. tolerance: largest relative error against
-    torch, 5e-3 for float16 and 1e-4 for float32 by default. The model is left as it was.
+    example: one input [N, ...] or several (sequence, or mapping by argument name). masks: bool tensors by
+    parameter name, True = kept, or a Sparsifier; they decide, whatever the weights hold. None: zeros of the
+    weights count as absent. pattern: the pattern of the masks, e.g. "gs:8,1"; a mask that breaks it is
+    stored unstructured. dtype: of the matrices' values, float16 or float32. max_batch: largest batch the
+    file is made for. tolerance: largest relative error against torch, 5e-3 for float16 and 1e-4 for float32
+    by default. The model is left as it was.
     """
     target = _checked(path, dtype, max_batch)
     subject = subject_of(model, example)
-    given = masks if masks is None or isinstance(masks, Mapping) else cast("HasMasks", masks).masks
+    given = masks if masks is None or isinstance(masks, Mapping) else masks.masks
     resolved, notes = resolve_masks(subject.model, given)
     pattern_text = _pattern(pattern, masks)
     captured = capture(subject, max_batch=max_batch)
@@ -86,14 +87,11 @@ def pack(
         versions={"gossamer": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
     limit = TOLERANCES[dtype] if tolerance is None else tolerance
-    with tempfile.TemporaryDirectory(prefix="gossamer-") as folder:
-        candidate = Path(folder) / "candidate.gsm"
-        _write(candidate, manifest, weights)
-        checked = verify(
-            candidate, captured, subject, resolved, max_batch=max_batch, tolerance=limit
-        )
-    size = _write(target, replace(manifest, verification=checked.to_json()), weights)
-    largest = str(captured.batch if captured.symbol is None else max_batch)
+    candidate = _legal(lambda: packed_file.to_bytes(manifest, weights.weights))
+    checked = verify(candidate, captured, subject, resolved, max_batch=max_batch, tolerance=limit)
+    manifest = replace(manifest, verification=checked.to_json())
+    size = _legal(lambda: packed_file.write(target, manifest, weights.weights))
+    largest = str(captured.batch if not captured.symbols else max_batch)
     if largest not in checked.errors:
         notes.append(f"not verified at batch {largest}: the slow reference engine would take too long")
     if captured.fixed_because is not None:
@@ -102,7 +100,7 @@ def pack(
         path=target,
         bytes=size,
         bytes_dense=sum(4 * row.num_weights for row in weights.reports),
-        batch=f"batch {captured.batch}" if captured.symbol is None else f"batch 1 to {max_batch}",
+        batch=f"batch {captured.batch}" if not captured.symbols else f"batch 1 to {max_batch}",
         nodes=len(nodes),
         weights=weights.reports,
         verification=checked,
@@ -115,7 +113,7 @@ def _checked(path: str | Path, dtype: str, max_batch: int) -> Path:
     target = Path(path)
     if dtype not in TOLERANCES:
         raise ExportError(f'dtype: expected "float16" or "float32", got {dtype!r}')
-    if not isinstance(max_batch, int) or not 1 <= max_batch <= MAX_BATCH:
+    if not 1 <= max_batch <= MAX_BATCH:
         raise ExportError(f"max_batch: expected an integer from 1 to {MAX_BATCH}, got {max_batch!r}")
     if target.is_dir():
         raise ExportError(f"path: expected a file name, got the folder {target}")
@@ -137,18 +135,25 @@ def _pattern(pattern: object, masks: object) -> str | None:
 
 
 def _network(
-    name: str, captured: Captured, draft: Draft, nodes: list[DraftNode], weights: PackedWeights, max_batch: int
+    name: str,
+    captured: Captured,
+    draft: Draft,
+    nodes: list[DraftNode],
+    weights: PackedWeights,
+    max_batch: int,
 ) -> Network:
     if not nodes:
         raise ExportError("the model does nothing at inference: expected at least one operation, got none")
     used = {value for node in nodes for value in node.inputs} | {value for _, value in draft.outputs}
-    free = captured.symbol is not None
-    shapes = {
-        key: ((BATCH, *shape[1:]) if free else shape) for key, shape in captured.input_shapes.items()
+    free = bool(captured.symbols)
+    shapes: dict[str, Shape] = {
+        key: (BATCH, *shape[1:]) if free else shape for key, shape in captured.input_shapes.items()
     }
     for key in shapes:
         if key not in used:
-            raise ExportError(f"input {key!r}: expected an input that the outputs depend on; leave it out of the example")
+            raise ExportError(
+                f"input {key!r}: expected an input that the outputs depend on; leave it out of the example"
+            )
     return Network(
         name=name,
         dims={BATCH: FreeDim(min=1, max=max_batch)} if free else {},
@@ -168,8 +173,9 @@ def _network(
     )
 
 
-def _write(path: Path, manifest: Manifest, weights: PackedWeights) -> int:
+def _legal(write: Callable[[], T]) -> T:
+    """A rule of the graph that the lowered network breaks is a failure of the export."""
     try:
-        return packed_file.write(path, manifest, weights.weights)
+        return write()
     except GraphError as error:
         raise ExportError(f"the lowered network breaks a rule of the packed file: {error}") from error

@@ -1,4 +1,5 @@
-"""What packing did, as a record: sizes, the format of every weight and why, measured errors, notes on choices."""
+"""What packing did, as a record: sizes, the format of every weight and why, measured errors, notes on
+choices."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +24,8 @@ class WeightReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """Largest relative error max|packed - torch| / max|torch| over all outputs, by batch size. engine: what ran the file."""
+    """Largest relative error max|packed - torch| / max|torch| over all outputs, by batch size. engine: what
+    ran the file."""
 
     engine: str
     tolerance: float

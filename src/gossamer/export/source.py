@@ -11,7 +11,8 @@ _OWN = str(Path(__file__).parent)
 
 
 def source_of(node: torch.fx.Node) -> str:
-    """`FILE:LINE: code` of the innermost frame outside torch, with the module's path; the node's name where torch knows none."""
+    """`FILE:LINE: code` of the innermost frame outside torch, with the module's path; the node's name where
+    torch knows none."""
     where = module_of(node)
     frames = list(_FRAME.finditer(str(node.meta.get("stack_trace") or "")))
     outside = [f for f in frames if not f["file"].startswith((_TORCH, _OWN))]
@@ -31,7 +32,8 @@ def module_of(node: torch.fx.Node) -> str:
 
 
 def is_leaf_module(node: torch.fx.Node) -> bool:
-    """True if the innermost module is one of torch's own (Conv2d, ReLU, ...), so that its path names the node well."""
+    """True if the innermost module is one of torch's own (Conv2d, ReLU, ...), so that its path names the
+    node well."""
     stack = node.meta.get("nn_module_stack") or {}
     kind = next(reversed(list(stack.values())), ("", ""))[1] if stack else ""
     text = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"

@@ -63,10 +63,14 @@ def resolve_callable(spec: str) -> object:
             f"model {spec!r}: there is no module {missing} in {here} or among the installed packages"
         ) from error
     except Exception as error:
-        raise ExportError(f"model {spec!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        raise ExportError(
+            f"model {spec!r}: importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            close = difflib.get_close_matches(part, [name for name in dir(found) if not name.startswith("_")], n=3)
+            close = difflib.get_close_matches(
+                part, [name for name in dir(found) if not name.startswith("_")], n=3
+            )
             hint = f"; nearest: {', '.join(close)}" if close else ""
             raise ExportError(f"model {spec!r}: {module_name} has no {attribute!r}{hint}")
         found = getattr(found, part)
@@ -74,7 +78,8 @@ def resolve_callable(spec: str) -> object:
 
 
 def load_model(spec: str, arguments: Mapping[str, object] | None = None) -> nn.Module:
-    """The model that `package.module:callable` names: called with `arguments`, or taken as it is if it is a module already.
+    """The model that `package.module:callable` names: called with `arguments`, or taken as it is if it is a
+    module already.
 
     >>> load_model("torch.nn:Linear", {"in_features": 3, "out_features": 2})
     Linear(in_features=3, out_features=2, bias=True)
@@ -82,10 +87,14 @@ def load_model(spec: str, arguments: Mapping[str, object] | None = None) -> nn.M
     found = resolve_callable(spec)
     if isinstance(found, nn.Module):
         if arguments:
-            raise ExportError(f"model {spec!r}: expected a callable that takes {sorted(arguments)}, got a finished module")
+            raise ExportError(
+                f"model {spec!r}: expected a callable that takes {sorted(arguments)}, got a finished module"
+            )
         return found
     if not callable(found):
-        raise ExportError(f"model {spec!r}: expected a callable that makes a model, got a {type(found).__name__}")
+        raise ExportError(
+            f"model {spec!r}: expected a callable that makes a model, got a {type(found).__name__}"
+        )
     given = dict(arguments or {})
     try:
         inspect.signature(found).bind(**given)
@@ -99,7 +108,9 @@ def load_model(spec: str, arguments: Mapping[str, object] | None = None) -> nn.M
     try:
         model = found(**given)
     except Exception as error:
-        raise ExportError(f"model {spec!r}: making the model failed: {type(error).__name__}: {error}") from error
+        raise ExportError(
+            f"model {spec!r}: making the model failed: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(model, nn.Module):
         raise ExportError(f"model {spec!r}: expected a torch.nn.Module, got a {type(model).__name__}")
     return model

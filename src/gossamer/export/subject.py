@@ -1,8 +1,9 @@
 """What is exported, made uniform: the bare module, its example inputs and its outputs as flat, named tensors.
 
-torch.export flattens arguments and results by position; names are lost and unknown classes are refused. `Facade` is a thin
-module around the model that takes the inputs by position and gives its results back as a tuple of tensors; their names come
-from keys, fields or positions. So dictionaries, named tuples, dataclasses and nested results need no registration.
+torch.export flattens arguments and results by position; names are lost and unknown classes are refused.
+`Facade` is a thin module around the model that takes the inputs by position and gives its results back as a
+tuple of tensors; their names come from keys, fields or positions. So dictionaries, named tuples,
+dataclasses and nested results need no registration.
 """
 
 import dataclasses
@@ -30,7 +31,8 @@ class Subject:
 
 @dataclasses.dataclass
 class OutputNames:
-    """Names of the tensors of the last result. No container: torch.export puts lists of a module back as they were."""
+    """Names of the tensors of the last result. No container: torch.export puts lists of a module back as
+    they were."""
 
     last: tuple[str, ...] = ()
 

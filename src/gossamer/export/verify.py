@@ -1,12 +1,11 @@
 """Does the packed file compute what the masked torch model computes?
 
-Both run on the example and on random inputs of its mean and deviation. The measure is max|packed - torch| / max|torch| of each
-output: one number that neither small entries nor a large batch can hide.
+Both run on the example and on random inputs of its mean and deviation. The measure is max|packed - torch| /
+max|torch| of each output: one number that neither small entries nor a large batch can hide.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ SLOW_MACS = 2e9  # the reference engine is not asked for more in one run
 
 
 def verify(
-    path: Path,
+    candidate: bytes,
     captured: Captured,
     subject: Subject,
     masks: Mapping[str, Tensor],
@@ -34,13 +33,12 @@ def verify(
     seed: int = 0,
 ) -> Verification:
     """Compare; ExportError where an error is above `tolerance`."""
-    session = runtime.load(path)
-    engine = str(getattr(session, "engine", "native"))
-    macs = sum(int(row["macs"]) for row in session.layers())
+    session = runtime.load(candidate)
+    macs = sum(int(row["macs_dense"]) for row in session.layers())
     errors: dict[str, float] = {}
     generator = torch.Generator().manual_seed(seed)
-    for batch in _batches(captured, max_batch, macs, engine):
-        example = subject.inputs if captured.symbol is None else with_batch(subject.inputs, batch)
+    for batch in _batches(captured, max_batch, macs, session.engine):
+        example = subject.inputs if not captured.symbols else with_batch(subject.inputs, batch)
         for inputs in (example, tuple(_random_like(tensor, generator) for tensor in example)):
             expected = reference(subject, masks, inputs)
             arrays = {n: t.cpu().numpy() for n, t in zip(subject.names, inputs, strict=True)}
@@ -50,17 +48,18 @@ def verify(
                 raise ExportError(f"the packed network does not run at batch {batch}: {failure}") from failure
             error = max(relative_error(found[name], expected[name], name) for name in expected)
             errors[str(batch)] = max(errors.get(str(batch), 0.0), error)
-    result = Verification(engine=engine, tolerance=tolerance, errors=errors)
+    result = Verification(engine=session.engine, tolerance=tolerance, errors=errors)
     if not result.worst <= tolerance:
         raise ExportError(
             f"the packed network differs from the model: relative error {result.worst:.3g}, expected at most {tolerance:g} "
-            f"(by batch: {_table(errors)}). Nothing was written. "
-            + _advice(tolerance)
+            f"(by batch: {_table(errors)}). Nothing was written. " + _advice(errors, tolerance)
         )
     return result
 
 
-def reference(subject: Subject, masks: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> dict[str, np.ndarray]:
+def reference(
+    subject: Subject, masks: Mapping[str, Tensor], inputs: Sequence[Tensor]
+) -> dict[str, np.ndarray]:
     """Outputs of the torch model in evaluation mode, its weights masked, by output name."""
     facade = Facade(subject)
     weights = dict(subject.model.named_parameters(remove_duplicate=False))
@@ -72,7 +71,9 @@ def reference(subject: Subject, masks: Mapping[str, Tensor], inputs: Sequence[Te
         for name, mask in masks.items()
     }
     precise = (
-        torch.backends.cudnn.flags(allow_tf32=False, deterministic=True) if torch.cuda.is_available() else nullcontext()
+        torch.backends.cudnn.flags(allow_tf32=False, deterministic=True)
+        if torch.cuda.is_available()
+        else nullcontext()
     )
     with evaluating(subject.model), precise:
         results = functional_call(facade, masked, tuple(tensor.clone() for tensor in inputs))
@@ -89,9 +90,13 @@ def relative_error(found: np.ndarray, expected: np.ndarray, name: str = "output"
     0.050000000000000044
     """
     if found.shape != expected.shape:
-        raise ExportError(f"{name}: expected the shape {list(expected.shape)}, the packed network gives {list(found.shape)}")
+        raise ExportError(
+            f"{name}: expected the shape {list(expected.shape)}, the packed network gives {list(found.shape)}"
+        )
     if not np.isfinite(expected).all():
-        raise ExportError(f"{name}: the model itself gives NaN or infinity on the example; packing cannot be verified")
+        raise ExportError(
+            f"{name}: the model itself gives NaN or infinity on the example; packing cannot be verified"
+        )
     difference = np.abs(found.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0)
     scale = np.abs(expected.astype(np.float64)).max(initial=0.0)
     if scale == 0.0:
@@ -101,7 +106,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray, name: str = "output"
 
 def _batches(captured: Captured, max_batch: int, macs: int, engine: str) -> list[int]:
     """1, 2 and the maximum; the reference engine leaves out the maximum where it would take minutes."""
-    if captured.symbol is None:
+    if not captured.symbols:
         return [captured.batch]
     chosen = sorted({1, min(2, max_batch), max_batch})
     if engine == "reference" and macs * max_batch > SLOW_MACS:
@@ -120,7 +125,12 @@ def _table(errors: Mapping[str, float]) -> str:
     return ", ".join(f"{batch}: {error:.2e}" for batch, error in errors.items())
 
 
-def _advice(tolerance: float) -> str:
+def _advice(errors: Mapping[str, float], tolerance: float) -> str:
+    if min(errors.values()) <= tolerance:
+        return (
+            "The model computes something else at another batch (a branch on the batch's size?): pack with max_batch=1, "
+            "or with an example of the batch that you need after fixing it in the model."
+        )
     if tolerance > TOLERANCES["float32"]:
         return 'If the weights need more precision, pack with dtype="float32"; otherwise pass tolerance= knowingly.'
     return "Please report this model: packed and torch outputs should agree."

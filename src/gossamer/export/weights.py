@@ -1,8 +1,8 @@
 """From drafted weights to compact ones: which format a weight gets, and why.
 
-The format of the pattern, if the mask is legal in it; dense, if nothing is absent, if the operator takes nothing else, or if
-dense is smaller; otherwise unstructured. Two nodes that share a parameter share the packed weight, unless folding made them
-differ.
+The format of the pattern, if the mask is legal in it; dense, if nothing is absent, if the operator takes
+nothing else, or if dense is smaller; otherwise unstructured. Two nodes that share a parameter share the
+packed weight, unless folding made them differ.
 """
 
 from collections.abc import Iterable, Mapping
@@ -88,7 +88,9 @@ def _num_kept(weight: Weight, zeros_are_absent: bool) -> int:
     return int(weight.values.size if mask is None else mask.sum())
 
 
-def _pack(weight: Weight, pattern: str | None, dtype: str, *, zeros_are_absent: bool) -> tuple[PackedMatrix, str]:
+def _pack(
+    weight: Weight, pattern: str | None, dtype: str, *, zeros_are_absent: bool
+) -> tuple[PackedMatrix, str]:
     if not np.isfinite(weight.values).all():
         raise ExportError(f"weight {weight.name!r}: expected finite values, got NaN or infinity")
     if weight.values.ndim == 1:
@@ -98,7 +100,7 @@ def _pack(weight: Weight, pattern: str | None, dtype: str, *, zeros_are_absent: 
     largest = float(np.abs(values).max(initial=0.0))
     if dtype == "float16" and largest > FP16_MAX:
         raise ExportError(
-            f'weight {weight.name!r}: expected values up to {FP16_MAX:.0f} in float16, got {largest:g} (after folding of '
+            f"weight {weight.name!r}: expected values up to {FP16_MAX:.0f} in float16, got {largest:g} (after folding of "
             f'batch norm); pack with dtype="float32"'
         )
     dense = pack_matrix(values, None, format="dense", dtype=dtype)
@@ -112,7 +114,9 @@ def _pack(weight: Weight, pattern: str | None, dtype: str, *, zeros_are_absent: 
     return sparse, reason
 
 
-def _sparse(values: np.ndarray, mask: np.ndarray, pattern: str | None, dtype: str) -> tuple[PackedMatrix, str]:
+def _sparse(
+    values: np.ndarray, mask: np.ndarray, pattern: str | None, dtype: str
+) -> tuple[PackedMatrix, str]:
     reason = "no pattern was named"
     if pattern is not None:
         name, parameters = for_pattern(pattern)

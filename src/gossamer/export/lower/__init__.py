@@ -1,9 +1,9 @@
 """Lowering: every captured operation becomes nodes of the packed network, one file a family of operators.
 
-The walk keeps values that depend on the input (`Ref`) apart from constants (`Const`: parameters, buffers, and whatever is
-computed from them alone, which is evaluated here); numbers computed from sizes are neither. An unsupported operation is noted
-and replaced by a value of the right shape, so that one error lists all of them. In-place operations are the plain ones, after
-which every alias of the value stands for the result.
+The walk keeps values that depend on the input (`Ref`) apart from constants (`Const`: parameters, buffers,
+and whatever is computed from them alone, which is evaluated here); numbers computed from sizes are neither.
+An unsupported operation is noted and replaced by a value of the right shape, so that one error lists all of
+them. In-place operations are the plain ones, after which every alias of the value stands for the result.
 """
 
 import difflib
@@ -36,7 +36,8 @@ _NEAREST = "a form made of the operations in docs/formats/operators.md"
 
 
 def lower(captured: Captured, masks: Mapping[str, Tensor]) -> Draft:
-    """The draft of a captured program; masks: by the parameter's full name, True = kept, absent = all kept."""
+    """The draft of a captured program; masks: by the parameter's full name, True = kept, absent = all
+    kept."""
     return _Walk(captured, masks).run()
 
 
@@ -79,7 +80,9 @@ class _Walk:
             found = self.env.get(result) if isinstance(result, torch.fx.Node) else None
             try:
                 if not isinstance(found, Ref):
-                    raise Unsupported("an output that does not depend on the input", "leave it out of the result")
+                    raise Unsupported(
+                        "an output that does not depend on the input", "leave it out of the result"
+                    )
                 self.draft.outputs.append((name, self.draft.settle(found)))
             except Unsupported as error:
                 self._issue(node, f"output {name!r}", error)
@@ -101,7 +104,9 @@ class _Walk:
                 self._rebind(node)
         except Unsupported as error:
             self._issue(node, op, error)
-            stand_ins = tuple(self.draft.add_input(f"?{node.name}.{i}", s) for i, s in enumerate(self._shapes(node)))
+            stand_ins = tuple(
+                self.draft.add_input(f"?{node.name}.{i}", s) for i, s in enumerate(self._shapes(node))
+            )
             self.env[node] = stand_ins if isinstance(node.meta["val"], list | tuple) else stand_ins[0]
 
     def _lowered(self, node: torch.fx.Node, op: str) -> object:
@@ -131,11 +136,16 @@ class _Walk:
         return found
 
     def _constant(self, node: torch.fx.Node, op: str, values: list[torch.fx.Node]) -> object:
-        """Evaluate an operation of constants. What is computed from a masked weight keeps its zeros as its mask."""
+        """Evaluate an operation of constants. What is computed from a masked weight keeps its zeros as its
+        mask."""
         if any(not isinstance(self.env.get(value), Const) for value in values):
-            raise Unsupported("a tensor whose size depends on the batch", "tensors that are computed from the input")
+            raise Unsupported(
+                "a tensor whose size depends on the batch", "tensors that are computed from the input"
+            )
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) or op.endswith("_"):
-            raise Unsupported(f"{op.removeprefix('aten.')} (random, or a change of state)", "values from the input")
+            raise Unsupported(
+                f"{op.removeprefix('aten.')} (random, or a change of state)", "values from the input"
+            )
         constants = [entry for value in values if isinstance(entry := self.env[value], Const)]
         if len(constants) == 1:
             schema = getattr(node.target, "_schema", None)
@@ -143,10 +153,11 @@ class _Walk:
             carried = elide.carry(op, constants[0], dict(zip(names, node.args, strict=False)))
             if carried is not None:
                 return carried
-        args, kwargs = self._tensors_of(node.args), self._tensors_of(node.kwargs)
+        args = [self._tensors_of(value) for value in node.args]
+        kwargs = {key: self._tensors_of(value) for key, value in node.kwargs.items()}
         assert callable(node.target)
         with torch.no_grad():
-            result = node.target(*args, **kwargs)  # type: ignore[misc]
+            result = node.target(*args, **kwargs)
         masked = any(constant.mask is not None for constant in constants)
         if isinstance(result, Tensor):
             return Const(tensor=result, mask=result != 0 if masked else None)
@@ -182,12 +193,8 @@ class _Walk:
             entry = self.env[value]
             assert isinstance(entry, Const)
             return entry.tensor
-        if isinstance(value, Mapping):
-            return {key: self._tensors_of(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return tuple(self._tensors_of(item) for item in value) if isinstance(value, tuple) else [
-                self._tensors_of(item) for item in value
-            ]
+            return [self._tensors_of(item) for item in value]
         return value
 
     def _shapes(self, node: torch.fx.Node) -> tuple[Shape, ...]:
@@ -198,7 +205,7 @@ class _Walk:
 
     def _size(self, size: int | torch.SymInt) -> Size:
         text = str(size)
-        if text == self.captured.symbol:
+        if text in self.captured.symbols:
             return BATCH
         return int(text) if text.isdigit() else text
 
@@ -232,7 +239,9 @@ def _live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
         before = len(live)
         for node in reversed(graph.nodes):
             schema = getattr(node.target, "_schema", None)
-            touches = schema is not None and schema.is_mutable and any(a in live for a in node.all_input_nodes)
+            touches = (
+                schema is not None and schema.is_mutable and any(a in live for a in node.all_input_nodes)
+            )
             if node in live or touches:
                 live.add(node)
                 live.update(node.all_input_nodes)
@@ -241,7 +250,9 @@ def _live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
 
 
 def _nearest(op: str) -> str:
-    close = difflib.get_close_matches(op, [name for name in LOWERINGS if name not in elide.ELIDED], n=1, cutoff=0.75)
+    close = difflib.get_close_matches(
+        op, [name for name in LOWERINGS if name not in elide.ELIDED], n=1, cutoff=0.75
+    )
     return f"{close[0].removeprefix('aten.')}, or {_NEAREST}" if close else _NEAREST
 
 

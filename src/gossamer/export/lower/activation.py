@@ -10,7 +10,8 @@ KEEPS_ZERO = frozenset({"relu", "relu6", "silu", "gelu"})
 
 
 def elementwise(draft: Draft, x: Ref, op: str, attributes: Mapping[str, Json] | None = None) -> Ref:
-    """Emit `op` on the value as it lies in the network; reshapes and, where f(0) = 0, padding stay pending."""
+    """Emit `op` on the value as it lies in the network; reshapes and, where f(0) = 0, padding stay
+    pending."""
     if any(x.padding) and op not in KEEPS_ZERO:
         x = draft.view(x, x.shape)
     out = draft.emit(op, [x.value], draft.base(x), attributes=attributes)
@@ -89,7 +90,9 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.gru": refuse("no recurrent operator exists yet; linear and convolution layers"),
     "aten.rnn_tanh": refuse("no recurrent operator exists yet; linear and convolution layers"),
     "aten.rnn_relu": refuse("no recurrent operator exists yet; linear and convolution layers"),
-    "aten.scaled_dot_product_attention": refuse("no attention operator exists yet; linear layers and softmax"),
+    "aten.scaled_dot_product_attention": refuse(
+        "no attention operator exists yet; linear layers and softmax"
+    ),
     "aten.embedding": refuse("no embedding operator exists yet; inputs of float32 features"),
     "aten.upsample_nearest2d": refuse("pooling and convolution; resize images before the network"),
     "aten.upsample_bilinear2d": refuse("pooling and convolution; resize images before the network"),

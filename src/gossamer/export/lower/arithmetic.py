@@ -1,4 +1,5 @@
-"""Sums of values, and arithmetic with constants: y = scale * x + shift per channel is one operator, `channel_affine`."""
+"""Sums of values, and arithmetic with constants: y = scale * x + shift per channel is one operator,
+`channel_affine`."""
 
 from dataclasses import replace
 
@@ -31,11 +32,15 @@ def multiply(call: Call, draft: Draft) -> Ref:
     """Product with a constant, or x * sigmoid(x) = silu(x)."""
     first, second = call.get("self"), call.get("other")
     if isinstance(first, Ref) and isinstance(second, Ref):
-        for x, gate in ((first, second), (second, first)):
+        for value, gate in ((first, second), (second, first)):
             node = draft.producer(gate.value)
-            if node is not None and node.op == "sigmoid" and node.inputs == (x.value,) and x.shape == gate.shape:
-                return draft.view(draft.emit("silu", [x.value], draft.base(x)), x.shape, x.origin)
-        raise Unsupported("product of two values that both depend on the input", "add, or a product with a constant")
+            gated = node is not None and node.op == "sigmoid" and node.inputs == (value.value,)
+            if gated and value.shape == gate.shape and not any((*value.padding, *gate.padding)):
+                out = draft.emit("silu", [value.value], draft.base(value))
+                return draft.view(out, value.shape, value.origin)
+        raise Unsupported(
+            "product of two values that both depend on the input", "add, or a product with a constant"
+        )
     x, factor = (first, second) if isinstance(first, Ref) else (second, first)
     assert isinstance(x, Ref)
     return _affine(draft, x, call, _constant(factor), 0.0)
@@ -45,7 +50,9 @@ def divide(call: Call, draft: Draft) -> Ref:
     """Quotient by a constant."""
     x, divisor = call.get("self"), call.get("other")
     if not isinstance(x, Ref) or isinstance(divisor, Ref) or call.get("rounding_mode") is not None:
-        raise Unsupported("division by a value that depends on the input, or with rounding", "division by a constant")
+        raise Unsupported(
+            "division by a value that depends on the input, or with rounding", "division by a constant"
+        )
     return _affine(draft, x, call, 1.0 / _constant(divisor), 0.0)
 
 
@@ -55,7 +62,8 @@ def negate(call: Call, draft: Draft) -> Ref:
 
 
 def channel_affine(draft: Draft, x: Ref, scale: Vector, shift: Vector, name: str | None = None) -> Ref:
-    """Emit y = scale[c] x + shift[c] over dimension 1, on the value as it lies in the network where that has the same channels."""
+    """Emit y = scale[c] x + shift[c] over dimension 1, on the value as it lies in the network where that
+    has the same channels."""
     base = draft.base(x)
     if any(x.padding) or base[:2] != x.shape[:2]:
         x = replace(x, value=draft.settle(x), padding=(0, 0, 0, 0))
@@ -87,7 +95,8 @@ def _sum(call: Call, draft: Draft, alpha: float) -> Ref:
 
 
 def pairwise(draft: Draft, op: str, first: Ref, second: Ref) -> Ref:
-    """An elementwise operation of two values, on the shape that both have in the network where it is the same."""
+    """An elementwise operation of two values, on the shape that both have in the network where it is the
+    same."""
     if draft.base(first) == draft.base(second) and not any(first.padding) and not any(second.padding):
         out = draft.emit(op, [first.value, second.value], draft.base(first))
         return draft.view(out, first.shape, first.origin)
@@ -119,7 +128,8 @@ def _affine(draft: Draft, x: Ref, call: Call, scale: Vector | float, shift: Vect
 
 
 def _axis(x: Ref, *constants: Vector) -> int | None:
-    """The one dimension that the constants vary over; 1 where they are numbers; None where there is none such."""
+    """The one dimension that the constants vary over; 1 where they are numbers; None where there is none
+    such."""
     rank = len(x.shape)
     varying: set[int] = set()
     for constant in constants:
@@ -140,7 +150,9 @@ def _constant(value: object) -> Vector:
         return to_array(value.tensor).astype(np.float64)
     if isinstance(value, bool | int | float):
         return np.asarray(float(value))
-    raise Unsupported(f"arithmetic with {describe(value)}", "arithmetic with constants, or a sum of two values")
+    raise Unsupported(
+        f"arithmetic with {describe(value)}", "arithmetic with constants, or a sum of two values"
+    )
 
 
 def _number(call: Call, name: str, default: float) -> float:

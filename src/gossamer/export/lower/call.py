@@ -1,4 +1,5 @@
-"""One captured operation with its arguments bound to the names of its schema, as the lowering functions read it."""
+"""One captured operation with its arguments bound to the names of its schema, as the lowering functions
+read it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ class Call:
         found = self.get(name)
         if found is None or isinstance(found, Const):
             return found
-        raise Unsupported(f"{self.op} whose {name} is computed from the input", f"{self.op} with a constant {name}")
+        raise Unsupported(
+            f"{self.op} whose {name} is computed from the input", f"{self.op} with a constant {name}"
+        )
 
     def vector(self, name: str) -> np.ndarray | None:
         """A constant as float32 array."""
@@ -63,15 +66,23 @@ class Call:
         values = [found] if isinstance(found, int) else found
         if not values and default is not None:
             values = [default]
-        if not isinstance(values, Sequence) or len(values) not in (1, 2) or not all(isinstance(v, int) for v in values):
-            raise Unsupported(f"{self.op} with {names[0]} {describe(found)}", f"{self.op} with integers for {names[0]}")
+        if (
+            not isinstance(values, Sequence)
+            or len(values) not in (1, 2)
+            or not all(isinstance(v, int) for v in values)
+        ):
+            raise Unsupported(
+                f"{self.op} with {names[0]} {describe(found)}", f"{self.op} with integers for {names[0]}"
+            )
         return int(values[0]), int(values[-1])
 
     def integer(self, name: str, default: int = 0) -> int:
         """One integer."""
         found = self.get(name, default=default)
         if not isinstance(found, int):
-            raise Unsupported(f"{self.op} with {name} {describe(found)}", f"{self.op} with an integer for {name}")
+            raise Unsupported(
+                f"{self.op} with {name} {describe(found)}", f"{self.op} with an integer for {name}"
+            )
         return found
 
     def rank(self, ref: Ref, *ranks: int) -> None:
@@ -86,12 +97,16 @@ class Call:
 def int_size(size: object) -> int:
     """A size that must not be symbolic."""
     if not isinstance(size, int):
-        raise Unsupported(f"a size {size} that depends on the batch", "sizes that depend on the batch in the first place only")
+        raise Unsupported(
+            f"a size {size} that depends on the batch",
+            "sizes that depend on the batch in the first place only",
+        )
     return size
 
 
 def matrix_weight(call: Call, const: Const, *, columns: tuple[int, ...] | None = None) -> Weight:
-    """A weight [O, ...] as matrix; columns: order of the dimensions after the first, e.g. (2, 3, 1) for convolutions."""
+    """A weight [O, ...] as matrix; columns: order of the dimensions after the first, e.g. (2, 3, 1) for
+    convolutions."""
     order = (0, *(columns or range(1, const.tensor.dim())))
     rows = const.tensor.shape[0]
     values = to_array(const.tensor.permute(order).reshape(rows, -1))

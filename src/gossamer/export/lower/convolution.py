@@ -1,4 +1,5 @@
-"""Convolutions. Weight [O, I / groups, kh, kw] becomes the matrix [O, kh * kw * I / groups], columns ordered (kh, kw, c_in)."""
+"""Convolutions. Weight [O, I / groups, kh, kw] becomes the matrix [O, kh * kw * I / groups], columns
+ordered (kh, kw, c_in)."""
 
 from dataclasses import replace
 
@@ -8,7 +9,8 @@ from gossamer.export.lower.merge import pad_channels
 
 
 def conv2d(call: Call, draft: Draft) -> Ref:
-    """conv2d with numbers or "same" / "valid" for the padding; zeros put around the input before it are added to that."""
+    """conv2d with numbers or "same" / "valid" for the padding; zeros put around the input before it are
+    added to that."""
     if call.get("transposed") is True:
         raise Unsupported("transposed convolution", "conv2d, or pooling and conv2d the other way round")
     x = call.ref()
@@ -52,7 +54,8 @@ def pad(call: Call, draft: Draft) -> Ref:
         return x
     if len(x.shape) != 4 or any(amounts[6:]):
         raise Unsupported(
-            f"padding {amounts} of a value of shape {describe(x.shape)}", "zeros around C, H and W of [N, C, H, W]"
+            f"padding {amounts} of a value of shape {describe(x.shape)}",
+            "zeros around C, H and W of [N, C, H, W]",
         )
     left, right, top, bottom, before, after = [*amounts, 0, 0, 0, 0][:6]
     if before or after:
@@ -67,7 +70,8 @@ def pad(call: Call, draft: Draft) -> Ref:
 def refuse(call: Call, draft: Draft) -> Ref:
     """Convolutions of other dimensions."""
     raise Unsupported(
-        call.op.removeprefix("aten."), "conv2d; a 1-D convolution is a conv2d with kernel (1, k) on [N, C, 1, L]"
+        call.op.removeprefix("aten."),
+        "conv2d; a 1-D convolution is a conv2d with kernel (1, k) on [N, C, 1, L]",
     )
 
 

@@ -1,4 +1,5 @@
-"""Operations that do nothing at inference, and those that only change the shape: no node, or at most one `flatten` later."""
+"""Operations that do nothing at inference, and those that only change the shape: no node, or at most one
+`flatten` later."""
 
 from dataclasses import replace
 
@@ -75,7 +76,8 @@ def _order(call: Call, rank: int) -> list[int]:
 
 
 def carry(op: str, const: Const, arguments: dict[str, object]) -> Const | None:
-    """A parameter after an operation that keeps which parameter it is; None for an operation that computes."""
+    """A parameter after an operation that keeps which parameter it is; None for an operation that
+    computes."""
     if op in ELIDED and op not in SHAPED:
         return const
     if op == "aten.t":

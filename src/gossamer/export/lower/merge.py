@@ -1,7 +1,7 @@
 """Joining values, and taking parts of them.
 
-Channels are picked and moved by a product with a matrix of ones and zeros (a 1x1 convolution with one kept weight a row), a
-stride over H and W is average pooling with a 1x1 window: both are exact.
+Channels are picked and moved by a product with a matrix of ones and zeros (a 1x1 convolution with one kept
+weight a row), a stride over H and W is average pooling with a 1x1 window: both are exact.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from dataclasses import replace
 from gossamer.export.draft import NO_PADDING, Draft, Ref, Unsupported
 from gossamer.export.lower.call import Call, Lowering, describe, int_size
 from gossamer.export.lower.linear import along_channels, along_last, selection
+from gossamer.graph.strict_json import Json
 
 MAX_INPUTS = 64
 
@@ -31,7 +32,11 @@ def concat(call: Call, draft: Draft) -> Ref:
             size = sum(width for _, width in part)
             shape = (*call.out_shape[:axis], size, *call.out_shape[axis + 1 :])
             names = [name for name, _ in part]
-            made = part[0][0] if len(part) == 1 else draft.emit("concat", names, shape, attributes={"axis": axis}).value
+            made = (
+                part[0][0]
+                if len(part) == 1
+                else draft.emit("concat", names, shape, attributes={"axis": axis}).value
+            )
             joined.append((made, size))
         values = joined
     whole = replace(refs[0], value=values[0][0], shape=call.out_shape, padding=NO_PADDING, origin=None)
@@ -75,7 +80,12 @@ def take(call: Call, draft: Draft, x: Ref, axis: int, chosen: range) -> Ref:
     if rank == 4 and axis in (2, 3) and chosen.start == 0 and (size - 1) // chosen.step + 1 == len(chosen):
         stride = [chosen.step if place == axis else 1 for place in (2, 3)]
         shape = (*x.shape[:axis], len(chosen), *x.shape[axis + 1 :])
-        attributes = {"kernel": [1, 1], "stride": [*stride], "padding": [0, 0, 0, 0], "count_include_pad": False}
+        attributes: dict[str, Json] = {
+            "kernel": [1, 1],
+            "stride": [*stride],
+            "padding": [0, 0, 0, 0],
+            "count_include_pad": False,
+        }
         return replace(draft.emit("avg_pool2d", [draft.settle(x)], shape, attributes=attributes), part=True)
     name = draft.fresh_name(draft.current or "select")
     weights = {"weight": selection(name, size, chosen)}

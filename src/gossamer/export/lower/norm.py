@@ -1,4 +1,5 @@
-"""Normalization. Batch norm at inference is an affine map of the channels: scale = g / sqrt(var + eps), shift = b - mean scale."""
+"""Normalization. Batch norm at inference is an affine map of the channels: scale = g / sqrt(var + eps),
+shift = b - mean scale."""
 
 import numpy as np
 

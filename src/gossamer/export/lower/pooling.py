@@ -4,12 +4,14 @@ from dataclasses import replace
 
 from gossamer.export.draft import Draft, Padding, Ref, Shape, Unsupported
 from gossamer.export.lower.call import Call, Lowering, describe, int_size
+from gossamer.graph.strict_json import Json
 
 _NOT_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "softmax"})
 
 
 def max_pool2d(call: Call, draft: Draft) -> Ref:
-    """Max pooling. Rounding up (ceil_mode) is padding at the end; zeros before it need an input that is never negative."""
+    """Max pooling. Rounding up (ceil_mode) is padding at the end; zeros before it need an input that is
+    never negative."""
     x = call.ref()
     call.rank(x, 4)
     kernel, dilation = call.pair("kernel_size"), call.pair("dilation", default=1)
@@ -55,12 +57,19 @@ def avg_pool2d(call: Call, draft: Draft) -> Ref:
         else:
             x = draft.view(x, x.shape)
     base = draft.base(x) if any(x.padding) else x.shape
-    start, end = (own[0] + x.padding[0], own[1] + x.padding[1]), (own[0] + x.padding[2], own[1] + x.padding[3])
+    start, end = (
+        (own[0] + x.padding[0], own[1] + x.padding[1]),
+        (own[0] + x.padding[2], own[1] + x.padding[3]),
+    )
     padding = _fitting(call, base, kernel, stride, start, end)
-    if padding != (*start, *end):  # rounded up: torch divides windows that reach beyond the end by what lies inside
+    if padding != (
+        *start,
+        *end,
+    ):  # rounded up: torch divides windows that reach beyond the end by what lies inside
         if any(start) and include:
             raise Unsupported(
-                "average pooling with padding, count_include_pad and ceil_mode", "avg_pool2d with ceil_mode=False"
+                "average pooling with padding, count_include_pad and ceil_mode",
+                "avg_pool2d with ceil_mode=False",
             )
         include = False
     return draft.emit(
@@ -106,7 +115,9 @@ def maximum(call: Call, draft: Draft) -> Ref:
 
 def refuse(call: Call, draft: Draft) -> Ref:
     """Pooling of other dimensions."""
-    raise Unsupported(call.op.removeprefix("aten."), "2-D pooling of [N, C, H, W]; a 1-D pooling has kernel (1, k)")
+    raise Unsupported(
+        call.op.removeprefix("aten."), "2-D pooling of [N, C, H, W]; a 1-D pooling has kernel (1, k)"
+    )
 
 
 def _adaptive(draft: Draft, x: Ref, shape: Shape) -> Ref:
@@ -122,7 +133,12 @@ def _blocks_maximum(draft: Draft, x: Ref, shape: Shape) -> Ref:
             "max_pool2d, or an output size that divides the input's",
         )
     kernel = [sizes[0] // sizes[2], sizes[1] // sizes[3]]
-    attributes = {"kernel": [*kernel], "stride": [*kernel], "padding": [0, 0, 0, 0], "dilation": [1, 1]}
+    attributes: dict[str, Json] = {
+        "kernel": [*kernel],
+        "stride": [*kernel],
+        "padding": [0, 0, 0, 0],
+        "dilation": [1, 1],
+    }
     return draft.emit("max_pool2d", [draft.settle(x)], shape, attributes=attributes)
 
 
@@ -133,7 +149,9 @@ def _image(call: Call, draft: Draft, what: str) -> tuple[Ref, Shape]:
     dims = call.get("dim")
     chosen = range(rank) if not dims else [dims] if isinstance(dims, int) else dims
     reduced = {int(dim) % rank for dim in chosen} if isinstance(chosen, list | tuple | range) else set()
-    joined = rank == 3 and reduced == {2} and len(base) == 4 and base[:2] == x.shape[:2] and not any(x.padding)
+    joined = (
+        rank == 3 and reduced == {2} and len(base) == 4 and base[:2] == x.shape[:2] and not any(x.padding)
+    )
     if joined:
         return replace(x, shape=base, origin=None), (*base[:2], 1, 1)
     if rank != 4 or not reduced <= {2, 3} or call.get("dtype") is not None:
@@ -145,7 +163,12 @@ def _image(call: Call, draft: Draft, what: str) -> tuple[Ref, Shape]:
 
 
 def _fitting(
-    call: Call, shape: Shape, window: tuple[int, int], stride: tuple[int, int], start: tuple[int, int], end: tuple[int, int]
+    call: Call,
+    shape: Shape,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    start: tuple[int, int],
+    end: tuple[int, int],
 ) -> Padding:
     """The padding that gives the output size of torch: more at the end where it rounded up."""
     ends = []

@@ -1,0 +1,267 @@
+"""Whole models: packed and torch outputs agree, masks decide, mistakes are refused with useful sentences."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gossamer.errors import ExportError
+from gossamer.export import pack
+from gossamer.export.verify import relative_error
+from gossamer.formats import packed_file, unpack
+from gossamer.graph import ImagePreprocessing
+
+from .zoo import MODELS, build, masks_of
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_packed_equals_torch_in_float32(name: str, tmp_path: Path) -> None:
+    model, example = build(name)
+    report = pack(model, example, tmp_path / "m.gsm", dtype="float32", max_batch=3, tolerance=1e-5)
+    assert report.verification.worst <= 1e-5
+    expected = ["3"] if name == "fixed_batch" else ["1", "2", "3"]
+    assert list(report.verification.errors) == expected
+    assert report.bytes == (tmp_path / "m.gsm").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["resnet50", "shared_conv", "tied", "arithmetic", "tokens"])
+def test_masks_decide_whatever_the_weights_hold(name: str, tmp_path: Path) -> None:
+    model, example = build(name)
+    masks = masks_of(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    report = pack(
+        model, example, tmp_path / "m.gsm", masks=masks, dtype="float32", max_batch=2, tolerance=1e-5
+    )
+    assert report.verification.worst <= 1e-5
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    file = packed_file.read(tmp_path / "m.gsm")
+    for key, mask in masks.items():
+        if key in file.weights:
+            order = (0, 2, 3, 1) if mask.dim() == 4 else (0, 1)
+            matrix = mask.permute(order).reshape(mask.shape[0], -1).numpy()
+            np.testing.assert_array_equal(unpack(file.weights[key])[1], matrix)
+
+
+def test_folding_keeps_masked_zeros_absent_and_kept_zeros_stored(tmp_path: Path) -> None:
+    conv = nn.Conv2d(2, 3, 2, bias=False)
+    norm = nn.BatchNorm2d(3)
+    nn.init.zeros_(norm.weight)  # folding makes every weight zero; the mask is the truth all the same
+    mask = torch.zeros(conv.weight.shape, dtype=torch.bool)
+    mask[:, 1, 0, 1] = True
+    report = pack(
+        nn.Sequential(conv, norm), torch.randn(1, 2, 4, 4), tmp_path / "m.gsm", masks={"0.weight": mask}
+    )
+    assert [(w.name, w.num_kept) for w in report.weights if len(w.shape) == 2] == [("0.weight", 3)]
+    _, kept = unpack(packed_file.read(tmp_path / "m.gsm").weights["0.weight"])
+    np.testing.assert_array_equal(
+        np.flatnonzero(kept[0]), [3]
+    )  # column (kh 0, kw 1, c 1) = (0 * 2 + 1) * 2 + 1
+
+
+def test_format_of_every_weight_is_chosen_and_explained(tmp_path: Path) -> None:
+    layers = {k: nn.Linear(16, 16) for k in ("legal", "illegal", "full", "nearly")}
+    model = nn.Sequential(*layers.values())
+    legal = torch.zeros(16, 16, dtype=torch.bool)
+    legal[:, ::4] = True
+    illegal = legal.clone()
+    illegal[0, 0:3] = True
+    nearly = torch.ones(16, 16, dtype=torch.bool)
+    nearly[0, 0] = False
+    masks = {"0.weight": legal, "1.weight": illegal, "3.weight": nearly}
+    report = pack(model, torch.randn(1, 16), tmp_path / "m.gsm", masks=masks, pattern="1:4")
+    found = {w.name: (w.format, w.reason) for w in report.weights if len(w.shape) == 2}
+    assert found["0.weight"] == ("n_of_m", "the mask is 1:4")
+    assert found["1.weight"][0] == "unstructured"
+    assert found["1.weight"][1].startswith("the mask is not 1:4")
+    assert found["2.weight"] == ("dense", "nothing is absent")
+    assert found["3.weight"][0] == "dense"
+    assert "smaller" in found["3.weight"][1]
+    assert "0.weight" in str(report)
+    assert report.to_json()["sparsity"] == pytest.approx((192 + 190 + 0 + 1) / 1024)
+
+
+def test_without_masks_zeros_are_absent(tmp_path: Path) -> None:
+    fc = nn.Linear(8, 8)
+    with torch.no_grad():
+        fc.weight[:, 1:] = 0
+    report = pack(fc, torch.randn(1, 8), tmp_path / "m.gsm")
+    assert [w.num_kept for w in report.weights if w.name == "weight"] == [8]
+    assert "zeros of the weights count as absent" in report.notes[0]
+    full = pack(fc, torch.randn(1, 8), tmp_path / "m.gsm", masks={})
+    assert [w.num_kept for w in full.weights if w.name == "weight"] == [64]
+
+
+def test_manifest_carries_what_was_given(tmp_path: Path) -> None:
+    block = ImagePreprocessing(size=(4, 4), channels=1, mean=(0.5,), std=(0.5,))
+    model, example = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), torch.randn(1, 1, 4, 4)
+    given = {
+        "labels": ["a", "b"],
+        "metrics": {"accuracy": 0.5},
+        "recipe": {"seed": 1},
+        "license": "MIT",
+        "name": "tiny",
+    }
+    pack(model, example, tmp_path / "m.gsm", preprocessing=block, max_batch=7, **given)
+    manifest = packed_file.read(tmp_path / "m.gsm").manifest
+    assert manifest.labels == ("a", "b")
+    assert manifest.preprocessing == block.to_json()
+    assert manifest.metrics == {"accuracy": 0.5}
+    assert manifest.license == "MIT"
+    assert manifest.network.name == "tiny"
+    assert manifest.network.dims["n"].max == 7
+    assert manifest.verification is not None
+    assert set(manifest.verification) == {"engine", "tolerance", "worst_relative_error", "relative_errors"}
+
+
+def test_modes_come_back_and_wrappers_are_taken_off(tmp_path: Path) -> None:
+    inner = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.9), nn.BatchNorm1d(4)).train()
+    inner[2].eval()
+    compiled = torch.compile(inner)
+    masks = {"_orig_mod.0.weight": torch.eye(4, dtype=torch.bool)}
+    report = pack(compiled, torch.randn(1, 4), tmp_path / "m.gsm", masks=masks)
+    assert [module.training for module in inner] == [True, True, False]
+    assert inner.training
+    assert {w.name for w in report.weights} == {"0.weight", "0.bias"}
+
+
+def test_channels_last_weights(tmp_path: Path) -> None:
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    example = torch.randn(2, 3, 5, 5).to(memory_format=torch.channels_last)
+    assert pack(model, example, tmp_path / "m.gsm", dtype="float32").verification.worst < 1e-5
+
+
+def test_names_of_inputs_and_outputs(tmp_path: Path) -> None:
+    for name, inputs, outputs in (
+        ("two_outputs", ["x"], ["logits", "extra_0", "hidden"]),
+        ("two_inputs", ["features", "image"], ["output"]),
+        ("padding", ["x"], ["output_0", "output_1"]),
+        ("dataclass", ["x"], ["logits"]),
+    ):
+        model, example = build(name)
+        pack(model, example, tmp_path / "m.gsm", dtype="float32", max_batch=2)
+        network = packed_file.read(tmp_path / "m.gsm").manifest.network
+        assert [value.name for value in network.inputs] == inputs
+        assert [value.name for value in network.outputs] == outputs
+    model, (features, image) = build("two_inputs")
+    pack(model, {"image": image, "features": features}, tmp_path / "m.gsm", max_batch=2)
+    network = packed_file.read(tmp_path / "m.gsm").manifest.network
+    assert [value.name for value in network.inputs] == ["image", "features"]
+
+
+def test_fixed_batch_says_so(tmp_path: Path) -> None:
+    model, example = build("fixed_batch")
+    report = pack(model, example, tmp_path / "m.gsm")
+    assert report.batch == "batch 3"
+    assert any("the batch is fixed at 3" in note for note in report.notes)
+    assert packed_file.read(tmp_path / "m.gsm").manifest.network.dims == {}
+
+
+class BatchDependent(nn.Module):
+    """Another result at batch 1, and no error: torch.export takes the branch of batch 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) if x.shape[0] == 1 else torch.sigmoid(x)
+
+
+def test_a_model_that_branches_on_its_batch_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"computes something else at another batch .* max_batch=1"):
+        pack(BatchDependent(), torch.randn(1, 3), tmp_path / "m.gsm", dtype="float32")
+    report = pack(BatchDependent(), torch.randn(1, 3), tmp_path / "m.gsm", dtype="float32", max_batch=1)
+    assert report.batch == "batch 1"
+
+
+def test_what_differs_is_not_written(tmp_path: Path) -> None:
+    model = nn.Linear(64, 64)
+    (tmp_path / "m.gsm").write_bytes(b"older")
+    with pytest.raises(ExportError, match=r"differs from the model: relative error .* at most 1e-09"):
+        pack(model, torch.randn(1, 64), tmp_path / "m.gsm", tolerance=1e-9)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.gsm"]
+    assert (tmp_path / "m.gsm").read_bytes() == b"older"
+
+
+def test_float16_overflow_names_the_weight(tmp_path: Path) -> None:
+    model = nn.Linear(4, 4)
+    with torch.no_grad():
+        model.weight[1, 2] = 1e5
+    with pytest.raises(ExportError, match=r"weight 'weight': .*65504.*100000.*dtype=\"float32\""):
+        pack(model, torch.randn(1, 4), tmp_path / "m.gsm")
+    pack(model, torch.randn(1, 4), tmp_path / "m.gsm", dtype="float32")
+
+
+def test_masks_are_checked(tmp_path: Path) -> None:
+    model, example = build("vgg")
+    for masks, message in (
+        ({"features.0.wieght": torch.ones(8, 3, 3, 3, dtype=torch.bool)}, "nearest: features.0.weight"),
+        (
+            {"features.0.weight": torch.ones(8, 27, dtype=torch.bool)},
+            r"expected the weight's shape \[8, 3, 3, 3\]",
+        ),
+        ({"features.0.weight": torch.ones(8, 3, 3, 3)}, "expected bool"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            pack(model, example, tmp_path / "m.gsm", masks=masks)
+
+
+class Sparsifier:
+    """As far as packing looks at one."""
+
+    def __init__(self, masks: dict[str, Tensor], pattern: object) -> None:
+        self.masks = masks
+        self.method = type("Method", (), {"pattern": pattern})()
+
+
+def test_a_sparsifier_gives_masks_and_pattern(tmp_path: Path) -> None:
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:, ::2] = True
+    sparsifier = Sparsifier({"weight": mask}, "1:2")
+    report = pack(nn.Linear(8, 8), torch.randn(1, 8), tmp_path / "m.gsm", masks=sparsifier)
+    assert report.weights[0].format == "n_of_m"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"dtype": "bfloat16"}, 'expected "float16" or "float32"'),
+        ({"max_batch": 0}, "max_batch: expected an integer from 1"),
+        ({"pattern": "2by4"}, "pattern: expected one of unstructured"),
+        ({"path": "absent/m.gsm"}, "expected an existing folder"),
+        ({"path": "."}, "expected a file name"),
+        ({"example": torch.zeros(1, 4, dtype=torch.int64)}, "expected float32, got int64; .*tokens"),
+        ({"example": torch.zeros(1, 4, dtype=torch.float64)}, "expected float32, got float64; convert"),
+        ({"example": torch.zeros(0, 4)}, "at least one example"),
+        ({"example": torch.zeros(())}, "at least one example"),
+        ({"example": ()}, "at least one tensor"),
+        ({"example": ("x",)}, "expected a tensor, got str"),
+        ({"example": torch.zeros(1, 5)}, "torch.export cannot capture Linear"),
+        ({"model": "resnet"}, "expected a torch.nn.Module, got str"),
+        ({"model": nn.Linear(4, 4).half()}, r"expected float32 weights, got float16; call model.float\(\)"),
+        ({"model": nn.Identity()}, "does nothing"),
+    ],
+)
+def test_arguments_are_checked(keywords: dict[str, object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / str(keywords.pop("path", "m.gsm"))
+    given = {"model": nn.Linear(4, 4), "example": torch.zeros(1, 4), **keywords}
+    with pytest.raises(ExportError, match=message):
+        pack(path=path, **given)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_non_finite_models_are_refused(tmp_path: Path) -> None:
+    model = nn.Linear(4, 4)
+    with torch.no_grad():
+        model.weight[0, 0] = float("nan")
+    with pytest.raises(ExportError, match="weight 'weight': expected finite values"):
+        pack(model, torch.zeros(1, 4), tmp_path / "m.gsm")
+
+
+def test_relative_error_by_hand() -> None:
+    assert relative_error(np.array([1.0, -3.0]), np.array([1.0, -4.0])) == 0.25
+    assert relative_error(np.zeros(2), np.zeros(2)) == 0.0
+    assert relative_error(np.ones(2), np.zeros(2)) == float("inf")
+    with pytest.raises(ExportError, match="expected the shape"):
+        relative_error(np.zeros(2), np.zeros(3))
+    with pytest.raises(ExportError, match="NaN or infinity"):
+        relative_error(np.zeros(1), np.full(1, np.nan))
