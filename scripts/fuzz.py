@@ -27,7 +27,7 @@ from fuzz_mutations import mutate
 
 from gossamer.errors import FormatError, GossamerError, GraphError
 from gossamer.formats import packed_file
-from gossamer.runtime import reference
+from gossamer.runtime.reference import ReferenceExecutor
 
 TOLERANCE = 1e-4  # of the largest output; the engines add in different orders
 LARGEST_WEIGHT = 1e3  # beyond it a comparison of float32 sums says nothing
@@ -105,7 +105,7 @@ def compare_outputs(file: packed_file.PackedFile, line: str) -> str:
         item.name: sample(tuple(smallest.get(size, size) for size in item.shape)) for item in network.inputs
     }  # type: ignore[call-overload]
     with np.errstate(all="ignore"):
-        expected = reference.run(network, file.weights, inputs)
+        expected = ReferenceExecutor(network, file.weights).run(inputs)
     for output, text in zip(network.outputs, line.split()[2:], strict=True):
         want = expected[output.name]
         got = np.frombuffer(bytes.fromhex(text), dtype="<f4").reshape(want.shape)

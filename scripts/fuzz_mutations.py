@@ -15,10 +15,29 @@ from typing import Any
 
 ITEM = {"U8": 1, "U16": 2, "F16": 2, "F32": 4}
 ODD: list[Any] = [
-    0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 63, 64, 65, 255, 256, 257, 4095, 4096, 4097, 65536, 65537, -1, 2**31 - 1, 2**31, 2**32, 2**40, 2**53 - 1,
-    2**53, 2**63, 2**64, 0.0, 1.0, 1.5, -0.0, 1e-5, 1e300, True, False, None, "", "x", "n", "y", "é", "a" * 256, "a" * 257, [], {}, [1], [1, 1],
-    [1, 2, 3, 4], {"min": 1, "max": 1}, "float32", "float16", "dense", "unstructured", "F16", "F32", "U8", "U16", "values", "relu", "none", "tanh",
-]  # fmt: skip
+    *(0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 63, 64, 65, 255, 256, 257, 4095, 4096, 4097, 65536, 65537, -1),
+    *(2**31 - 1, 2**31, 2**32, 2**40, 2**53 - 1, 2**53, 2**63, 2**64, 0.0, 1.0, 1.5, -0.0, 1e-5, 1e300),
+    *(True, False, None, "", "x", "n", "y", "é", "a" * 256, "a" * 257, "values", "relu", "none", "tanh"),
+    *([], {}, [1], [1, 1], [1, 2, 3, 4], {"min": 1, "max": 1}),
+    *("float32", "float16", "dense", "unstructured", "F16", "F32", "U8", "U16"),
+]
+
+
+# Spellings of a number, and what may stand in place of the manifest's last brace.
+NUMBERS = b"-0 0 1 8 1.0 1e0 1E+0 01 +1 0x1 1. .5 1e999 1e-999 NaN Infinity -Infinity 9007199254740991 9007199254740992 null".split()
+NUMBERS += [b"1" * 400, b"1" * 5000]
+ENDINGS = [
+    b', "versions": {"a": 1, "a": 2}}',
+    b', "versions": {"a": 1, "\\u0061": 2}}',
+    b', "versions": {"\\ud800": 1}}',
+    b', "license": null}',
+    b', "labels": [1]}',
+    b', "labels": []}',
+    b', "library": "again"}',
+    b"}}",
+    b"} x",
+    b"}  ",
+]
 
 
 def checksum(data: bytes) -> str:
@@ -198,14 +217,12 @@ def manifest_text(raw: bytes, rng: random.Random) -> bytes:
             )
         elif how <= 4 and digits:
             digit = rng.choice(digits)
-            text[digit : digit + 1] = rng.choice([b"-0", b"0", b"1", b"8", b"1.0", b"1e0", b"1E+0", b"01", b"+1", b"0x1", b"1.", b".5", b"1e999", b"1e-999",
-                                                  b"NaN", b"Infinity", b"-Infinity", b"9007199254740991", b"9007199254740992", b"1" * 400, b"1" * 5000, b"null"])  # fmt: skip
+            text[digit : digit + 1] = rng.choice(NUMBERS)
         elif how == 5:
             depth = rng.choice([27, 28, 29, 30, 31, 32, 33, 2000])
             text[-1:] = b', "recipe": {"a": ' + b"[" * depth + b"]" * depth + b"}}"
         elif how == 6:
-            text[-1:] = rng.choice([b', "versions": {"a": 1, "a": 2}}', b', "versions": {"a": 1, "\\u0061": 2}}', b', "versions": {"\\ud800": 1}}',
-                                    b', "license": null}', b', "labels": [1]}', b', "labels": []}', b', "library": "again"}', b"}}", b"} x", b"}  "])  # fmt: skip
+            text[-1:] = rng.choice(ENDINGS)
         elif at_byte < len(text):
             del text[at_byte : at_byte + rng.choice([1, 2, 10])]
     parts.text = bytes(text)
@@ -351,8 +368,15 @@ def parameters(raw: bytes, rng: random.Random) -> bytes:
 
 
 MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
-    raw_bytes, manifest_text, manifest_tree, manifest_tree, header_tree, tensor_bytes, tensor_bytes, tensor_bytes, tensor_size, parameters, parameters,
-]  # fmt: skip
+    *(raw_bytes, manifest_text, manifest_tree, manifest_tree, header_tree, tensor_size),
+    *(
+        tensor_bytes,
+        tensor_bytes,
+        tensor_bytes,
+        parameters,
+        parameters,
+    ),  # the more often, the deeper they reach
+]
 
 
 def mutate(raw: bytes, rng: random.Random) -> bytes:
