@@ -95,12 +95,12 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
     rule = _named(how)
     prunable = {name: layers[name] for name in ranges}
 
-    def at(num_kept: int) -> Mapping[str, int]:
-        return _round(ranges, rule(prunable, num_kept, pattern), num_kept)
+    def at(num_kept: float) -> Mapping[str, int]:
+        return _round(ranges, rule(prunable, round(num_kept), pattern), num_kept)
 
     fewest, most = sum(r.step for r in ranges.values()), sum(r[-1] for r in ranges.values())
     if budget.unit == "weights":
-        wanted = round(numel * (1 - budget.target)) - fixed
+        wanted = numel * (1 - budget.target) - fixed
         unit = max(r.step for r in ranges.values())
         if wanted < fewest - unit / 2:
             raise BudgetError(
@@ -230,7 +230,7 @@ def _legal(layers: Layers, pattern: Pattern) -> tuple[dict[str, str], dict[str, 
     return dense, ranges
 
 
-def _round(ranges: Mapping[str, range], wanted: Mapping[str, float], num_kept: int) -> dict[str, int]:
+def _round(ranges: Mapping[str, range], wanted: Mapping[str, float], num_kept: float) -> dict[str, int]:
     """Legal counts near `wanted` whose total is as near as possible to `num_kept`: whole units, then largest remainders."""
     units = {name: min(max(int(wanted[name] // r.step), 1), len(r) - 1) for name, r in ranges.items()}
 

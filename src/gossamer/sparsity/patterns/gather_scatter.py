@@ -120,13 +120,13 @@ class GatherScatter:
         if bool(wrong_rows.any()):
             group, row = first(wrong_rows)
             raise PatternError(
-                f"{self}: expected {self.per_row * int(expected[group])} kept in every row of rows {self._rows(group)}, "
+                f"{self}: expected {self.per_row * int(expected[group])} kept in each row of {self._rows(group)}, "
                 f"got {int(by_row[group, row])} in row {group * self.group_rows + row}"
             )
         if bool(wrong_residues.any()):
             group, residue = first(wrong_residues)
             raise PatternError(
-                f"{self}: expected {int(expected[group])} kept of every residue mod {self.banks} in rows {self._rows(group)}, "
+                f"{self}: expected {int(expected[group])} kept of every residue mod {self.banks} in {self._rows(group)}, "
                 f"got {int(by_residue[group, residue])} in columns of residue {residue}"
             )
 
@@ -134,7 +134,8 @@ class GatherScatter:
         return f"gs:{self.banks},{self.per_row}" + (",greedy" if self.projection == "greedy" else "")
 
     def _rows(self, group: int) -> str:
-        return f"{group * self.group_rows} to {group * self.group_rows + self.group_rows - 1}"
+        first_row, height = group * self.group_rows, self.group_rows
+        return f"row {first_row}" if height == 1 else f"rows {first_row} to {first_row + height - 1}"
 
     def _tiles(self, matrix: Tensor) -> Tensor:
         """[groups, residues, entries of a residue class], entries in row-major order."""

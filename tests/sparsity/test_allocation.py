@@ -1,0 +1,170 @@
+"""A budget over layers: exact totals, legal counts, protected layers, refusals with the range that can be reached."""
+
+import re
+
+import pytest
+import torch
+
+from gossamer.errors import BudgetError
+from gossamer.sparsity.allocation import allocate, erk, global_rank, uniform
+from gossamer.sparsity.costs import LayerShape, bytes_packed, index_bits, macs, parameters
+from gossamer.sparsity.patterns import Unstructured, parse_pattern
+from gossamer.units import Budget
+
+RESNET = {
+    "conv1": LayerShape(weight=(16, 3, 3, 3), positions=1024, dense="first layer"),
+    "a": LayerShape(weight=(16, 16, 3, 3), positions=1024),
+    "b": LayerShape(weight=(32, 16, 3, 3), positions=256),
+    "c": LayerShape(weight=(64, 64, 3, 3), positions=64),
+    "fc": LayerShape(weight=(10, 64), dense="last layer"),
+}
+NUMEL = 432 + 2304 + 4608 + 36864 + 640
+SCORES = {
+    name: torch.randn(layer.matrix, generator=torch.Generator().manual_seed(i)).abs()
+    for i, (name, layer) in enumerate(RESNET.items())
+}
+RULES = {"uniform": "uniform", "erk": "erk", "global_rank": global_rank(SCORES)}
+every_rule = pytest.mark.parametrize("how", RULES.values(), ids=RULES)
+
+
+@every_rule
+@pytest.mark.parametrize("text", ["unstructured", "block:4x1", "gs:8,1", "gs:8,8", "window:8"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.31, 0.5, 0.9, 0.95])
+def test_the_total_is_the_nearest_legal_one(how, text, sparsity):
+    pattern = parse_pattern(text)
+    granted = allocate(RESNET, Budget.weights(sparsity), how, pattern)
+    unit = pattern.counts((16, 144)).step
+    assert abs(granted.num_kept - NUMEL * (1 - sparsity)) <= unit / 2
+    assert granted.num_kept == sum(granted.counts.values())
+    assert granted.sparsity == 1 - granted.num_kept / NUMEL
+    assert granted.counts["conv1"] == 432
+    assert dict(granted.dense) == {"conv1": "first layer", "fc": "last layer"}
+    for name in ("a", "b", "c"):
+        assert granted.counts[name] in pattern.counts(RESNET[name].matrix)
+        assert granted.counts[name] >= unit
+
+
+def test_erk_by_hand():
+    layers = {
+        "a": LayerShape(weight=(16, 16, 3, 3)),
+        "b": LayerShape(weight=(32, 16, 3, 3)),
+        "c": LayerShape(weight=(64, 64, 3, 3)),
+    }
+    kept = erk(layers, 2260, Unstructured())  # shares 38, 54, 134 of 226
+    assert kept == pytest.approx({"a": 380, "b": 540, "c": 1340})
+    kept = erk(layers, 2304 + 4608 + 30000, Unstructured())  # both small layers saturate
+    assert kept == pytest.approx({"a": 2304, "b": 4608, "c": 30000})
+    assert erk(layers, 2304 + 4608 + 36864, Unstructured()) == {"a": 2304, "b": 4608, "c": 36864}
+
+
+def test_uniform_by_hand():
+    assert uniform({"a": LayerShape(weight=(4, 5)), "b": LayerShape(weight=(2, 10))}, 4, Unstructured()) == {
+        "a": 2,
+        "b": 2,
+    }
+
+
+def test_global_rank_is_the_global_top_k():
+    layers = {name: RESNET[name] for name in ("a", "b", "c")}
+    granted = allocate(layers, Budget.weights(0.9), global_rank(SCORES), Unstructured())
+    everything = torch.cat([SCORES[name].flatten() for name in layers])
+    threshold = everything.sort(descending=True).values[granted.num_kept - 1]
+    assert dict(granted.counts) == {name: int((SCORES[name] >= threshold).sum()) for name in layers}
+
+
+def test_global_rank_leaves_every_layer_a_unit():
+    scores = {name: score * (1e-6 if name == "a" else 1) for name, score in SCORES.items()}
+    granted = allocate(RESNET, Budget.weights(0.9), global_rank(scores), parse_pattern("gs:8,1"))
+    assert granted.counts["a"] == 8
+
+
+def test_layers_on_which_the_pattern_cannot_live_stay_dense_and_count():
+    layers = {"stem": LayerShape(weight=(16, 3, 3, 3)), "c": LayerShape(weight=(64, 64, 3, 3))}
+    granted = allocate(layers, Budget.weights(0.9), "uniform", parse_pattern("gs:8,1"))
+    assert "gs:8,1 needs columns divisible by 8" in granted.dense["stem"]
+    assert granted.counts["stem"] == 432
+    assert abs(granted.num_kept - 0.1 * (432 + 36864)) <= 4
+    with pytest.raises(
+        BudgetError, match=r"at least one layer that gs:8,1 can prune, got none \(stem: gs:8,1 needs"
+    ):
+        allocate({"stem": layers["stem"]}, Budget.weights(0.9), "uniform", parse_pattern("gs:8,1"))
+
+
+def test_n_of_m_takes_its_own_sparsity():
+    pattern = parse_pattern("2:4")
+    for budget in (None, Budget.weights(0.5)):
+        granted = allocate(RESNET, budget, "uniform", pattern)
+        assert granted.counts["c"] == 36864 // 2
+        assert granted.num_kept == 432 + 640 + (NUMEL - 432 - 640) // 2
+    with pytest.raises(
+        BudgetError,
+        match=re.escape("2:4 fixes the sparsity of the layers it prunes: expected 0.5 or no sparsity at all"),
+    ):
+        allocate(RESNET, Budget.weights(0.9), "uniform", pattern)
+    with pytest.raises(BudgetError, match="got 1 M MACs"):
+        allocate(RESNET, Budget.macs(1e6), "uniform", pattern)
+
+
+def test_an_unreachable_sparsity_says_what_can_be_reached():
+    most = 1 - (432 + 640 + 3 * 8) / NUMEL
+    assert allocate(RESNET, Budget.weights(most), "erk", parse_pattern("gs:8,1")).counts["c"] == 8
+    with pytest.raises(
+        BudgetError,
+        match="expected a sparsity between 0 % and 97.56 %, got 99 %: the 2 layers left dense hold 2.39 %",
+    ):
+        allocate(RESNET, Budget.weights(0.99), "erk", parse_pattern("gs:8,1"))
+
+
+@every_rule
+def test_macs_are_met_from_below_and_as_near_as_possible(how):
+    granted = allocate(RESNET, Budget.macs(1e6), how, Unstructured())
+    cost = sum(macs(RESNET[name], count) for name, count in granted.counts.items())
+    assert 1e6 - 2 * 1024 < cost <= 1e6
+    with pytest.raises(
+        BudgetError, match=re.escape("expected a budget between 444 k MACs (889 k FLOPs) and ")
+    ):
+        allocate(RESNET, Budget.macs(1000), how, Unstructured())
+
+
+def test_bytes_and_milliseconds():
+    pattern = parse_pattern("block:4x1")
+    granted = allocate(RESNET, Budget.bytes(20_000), "uniform", pattern)
+    spent = sum(bytes_packed(RESNET[name], count, pattern) for name, count in granted.counts.items())
+    assert 20_000 - 2 * 4 * 3 < spent <= 20_000
+    with pytest.raises(BudgetError, match="need a table measured on the device"):
+        allocate(RESNET, Budget.milliseconds(2), "uniform", pattern)
+
+
+def test_costs_by_hand():
+    layer = RESNET["b"]
+    assert (parameters(layer, 100), macs(layer, 100), layer.matrix) == (100, 25600, (32, 144))
+    bits = {
+        text: index_bits(layer, parse_pattern(text))
+        for text in ("unstructured", "2:4", "block:4x1", "gs:8,1", "gs:8,8", "window:8")
+    }
+    assert bits == {"unstructured": 8, "2:4": 2, "block:4x1": 2, "gs:8,1": 8, "gs:8,8": 5, "window:8": 4}
+    assert bytes_packed(layer, layer.numel, Unstructured(), value_bytes=4) == 4 * layer.numel
+
+
+def test_refusals():
+    with pytest.raises(BudgetError, match="at least one linear or convolution layer, got none"):
+        allocate({}, Budget.weights(0.5), "uniform", Unstructured())
+    with pytest.raises(BudgetError, match="expected a budget for pattern unstructured"):
+        allocate(RESNET, None, "uniform", Unstructured())
+    with pytest.raises(
+        BudgetError,
+        match=re.escape("expected an allocation of uniform, erk or global_rank(scores), got 'best'"),
+    ):
+        allocate(RESNET, Budget.weights(0.5), "best", Unstructured())
+    with pytest.raises(BudgetError, match=re.escape("expected global_rank(scores)")):
+        allocate(RESNET, Budget.weights(0.5), "global_rank", Unstructured())
+    with pytest.raises(BudgetError, match="got none for a, b, c"):
+        allocate(RESNET, Budget.weights(0.5), global_rank({}), Unstructured())
+
+
+def test_printing():
+    granted = allocate(RESNET, Budget.weights(0.9), "erk", Unstructured())
+    assert (
+        str(granted)
+        == "requested sparsity 90 %, granted sparsity 90 % (4485 of 44848 weights kept, 2 of 5 layers dense)"
+    )
