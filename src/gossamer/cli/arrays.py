@@ -5,29 +5,21 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.errors import RuntimeFailure
 from gossamer.files import write_atomic
+from gossamer.graph import ImagePreprocessing, Input
+from gossamer.runtime import image_input
 
 Array = NDArray[np.float32]
 
 
-class InputFacts(Protocol):
-    """What a session says about an input: its name and its shape (a text for the free dimension)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def shape(self) -> Sequence[int | str]: ...
-
-
 def read_inputs(
-    path: Path, inputs: Sequence[InputFacts], preprocessing: Mapping[str, Any] | None
+    path: Path, inputs: Sequence[Input], preprocessing: ImagePreprocessing | None
 ) -> dict[str, Array]:
     """The session's inputs from a file; a missing batch dimension is added."""
     if path.suffix == ".npz":
@@ -96,7 +88,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         raise RuntimeFailure(f"{path}: expected arrays of numbers as NumPy saves them: {error}") from None
 
 
-def _shaped(array: NDArray[Any], wanted: InputFacts, path: Path) -> Array:
+def _shaped(array: NDArray[Any], wanted: Input, path: Path) -> Array:
     if array.dtype.kind not in "fiub":
         raise RuntimeFailure(f"{path}: expected numbers for {wanted.name!r}, got {array.dtype}")
     if array.ndim == len(wanted.shape) - 1:
@@ -104,36 +96,28 @@ def _shaped(array: NDArray[Any], wanted: InputFacts, path: Path) -> Array:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _image(path: Path, wanted: InputFacts, preprocessing: Mapping[str, Any] | None) -> Array:
-    """An image as [1, C, H, W]: resized, scaled and normalized as the file's `preprocessing` says."""
+def _image(path: Path, wanted: Input, preprocessing: ImagePreprocessing | None) -> Array:
+    """An image as [1, C, H, W], prepared as the packed file says; without that, only scaled to 0..1."""
     from PIL import Image, UnidentifiedImageError
 
-    shape = wanted.shape
-    if len(shape) != 4 or not all(isinstance(size, int) for size in shape[1:]):
-        raise RuntimeFailure(
-            f"{path}: the input {wanted.name!r} [{'x'.join(map(str, shape))}] is no image; give an .npy file"
-        )
-    channels, height, width = (int(size) for size in shape[1:])
-    if channels not in (1, 3):
-        raise RuntimeFailure(
-            f"{path}: images have 1 or 3 channels, {wanted.name!r} wants {channels}; give an .npy file"
+    if preprocessing is None:
+        shape = wanted.shape
+        sizes = [size for size in shape[1:] if isinstance(size, int)]
+        if len(shape) != 4 or len(sizes) != 3 or sizes[0] not in (1, 3):
+            raise RuntimeFailure(
+                f"{path}: the input {wanted.name!r} [{'x'.join(map(str, shape))}] is no image; give an .npy file"
+            )
+        channels = sizes[0]
+        preprocessing = ImagePreprocessing(
+            size=(sizes[1], sizes[2]), channels=channels, mean=(0.0,) * channels, std=(1.0,) * channels
         )
     try:
         with Image.open(path) as image:
-            fitted = image.convert("L" if channels == 1 else "RGB").resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-            pixels = np.asarray(fitted, np.float32).reshape(height, width, channels)
+            pixels = np.asarray(image.convert("L" if preprocessing.channels == 1 else "RGB"), np.uint8)
     except FileNotFoundError:
         raise RuntimeFailure(f"cannot read {path}: no such file") from None
     except UnidentifiedImageError:
         raise RuntimeFailure(f"{path}: expected .npy, .npz or an image that Pillow can read") from None
     except OSError as error:
         raise RuntimeFailure(f"cannot read the image {path}: {error}") from None
-    facts = preprocessing or {}
-    scaled = pixels * np.float32(facts.get("scale", 1 / 255))
-    mean = np.asarray(facts.get("mean", [0.0] * channels), np.float32)
-    std = np.asarray(facts.get("std", [1.0] * channels), np.float32)
-    if mean.shape != (channels,) or std.shape != (channels,) or not (std != 0).all():
-        raise RuntimeFailure(f"{path}: the preprocessing in the packed file does not fit {channels} channels")
-    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1)[None], dtype=np.float32)
+    return image_input(pixels, preprocessing)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gossamer.cli.output import Json, Output
 from gossamer.errors import RuntimeFailure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CALIBRATION_IMAGES = 300
 
 
 def bench(
@@ -18,7 +24,7 @@ def bench(
     dense: Annotated[
         Path | None, typer.Option(help="Packed file of the dense twin, if it was trained.")
     ] = None,
-    engines: Annotated[
+    against: Annotated[
         str | None,
         typer.Option(help="Comma-separated: torch, onnxruntime, openvino, openvino_int8, gossamer."),
     ] = None,
@@ -27,6 +33,10 @@ def bench(
     rounds: Annotated[int | None, typer.Option(help="Bursts of each engine. Default: 30, quick 5.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds; never quoted.")] = False,
+    task: Annotated[
+        str | None, typer.Option(help="Also measure accuracy, on this task's test images.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="Data of the task: embedded or full.")] = "embedded",
     input: Annotated[str | None, typer.Option(help="For MODEL: shape of an example, 1x3x224x224.")] = None,
     weights: Annotated[Path | None, typer.Option(help="For MODEL: its weights.")] = None,
     out: Annotated[
@@ -39,7 +49,7 @@ def bench(
     \b
     Examples:
       gossamer bench model.safetensors
-      gossamer bench model.safetensors --engines onnxruntime,gossamer --threads 2 --json
+      gossamer bench model.safetensors --against onnxruntime,gossamer --threads 2 --json
       gossamer bench mypackage.nets:small --input 1x3x224x224
     """
     import tempfile
@@ -49,6 +59,7 @@ def bench(
     from gossamer.files import write_atomic
 
     output = Output(json)
+    labelled, calibration = (None, None) if task is None else examples(task, data)
     with tempfile.TemporaryDirectory() as scratch:
         if ":" in file and not Path(file).exists():
             packed = _packed(file, Path(scratch), weights, input, batch)
@@ -59,12 +70,14 @@ def bench(
         result = run(
             packed,
             dense=dense,
-            engines=[name.strip() for name in engines.split(",")] if engines else DEFAULT_ENGINES,
+            engines=[name.strip() for name in against.split(",")] if against else DEFAULT_ENGINES,
             batch=batch,
             threads=threads,
             rounds=rounds,
             seed=seed,
             quick=quick,
+            labelled=labelled,
+            calibration=calibration,
             progress=lambda line: typer.echo(line, err=True),
         )
     output.say(result.table())
@@ -72,6 +85,23 @@ def bench(
         write_atomic(out, (dumps(result.to_json(), indent=1) + "\n").encode())
         output.say(f"wrote {out}")
     output.result(result.to_json())
+
+
+def examples(
+    task: str, data: str
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]:
+    """Test images with labels, and training images for calibration, as the network gets them."""
+    from gossamer.tasks.catalog import TASKS
+    from gossamer.tasks.images import normalized
+
+    if task not in TASKS or data not in TASKS[task].data:
+        known = "; ".join(f"{name} with {', '.join(found.data)}" for name, found in TASKS.items())
+        raise RuntimeFailure(f"--task {task} --data {data}: expected one of {known}")
+    found = TASKS[task]
+    images = found.data[data].load()
+    test = normalized(images.test.images, mean=found.mean, std=found.std)
+    calibration = normalized(images.train.images[:CALIBRATION_IMAGES], mean=found.mean, std=found.std)
+    return (test, images.test.labels), calibration
 
 
 def _packed(spec: str, folder: Path, weights: Path | None, input_shape: str | None, batch: int) -> Path:

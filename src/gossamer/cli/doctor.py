@@ -54,11 +54,10 @@ def doctor(json: Json = False) -> None:
 
 def native_facts() -> dict[str, object] | None:
     """What the native library says about itself, None where there is none."""
-    try:
-        from gossamer import _native
-    except ImportError:
-        return None
-    return dict(loads(_native.build_info()))
+    from gossamer.kernels import native
+
+    found = native.status()
+    return None if found.module is None else dict(loads(found.module.build_info()))
 
 
 def _version(distribution: str) -> str | None:
