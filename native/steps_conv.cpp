@@ -57,28 +57,18 @@ struct ConvStep final : Step {
   float lo = 0, hi = 0;
 
   void copy_phases(const float* x, float* y, int64_t begin, int64_t end) const {
-    const int64_t row = out.row;
+    PhaseArgs a;
+    a.x_row = in.row;
+    a.y_row = out.row, a.y_rows = phases.height;
+    a.stride[0] = op->stride[0], a.stride[1] = op->stride[1];
     for (int64_t c = begin; c < end; ++c) {
       for (int64_t pr : phases.rows) {
         for (int64_t pc : phases.columns) {
-          const int64_t sw = op->stride[1];
-          // columns q with 0 <= q * sw + pc - left < width
-          const int64_t shift = pc - op->padding[1];
-          const int64_t first = std::min(row, shift < 0 ? (-shift + sw - 1) / sw : 0);
-          const int64_t last = std::max(first, std::min(row, in.width - 1 - shift >= 0 ? (in.width - 1 - shift) / sw + 1 : 0));
-          for (int64_t q = 0; q < phases.height; ++q, y += row) {
-            const int64_t h = q * op->stride[0] + pr - op->padding[0];
-            if (h < 0 || h >= in.height) {
-              std::fill_n(y, row, 0.0f);
-              continue;
-            }
-            std::fill_n(y, first, 0.0f);
-            if (last > first) kernels->gather_step(x + c * in.plane + h * in.row + first * sw + shift, y + first, last - first, sw);
-            std::fill_n(y + last, row - last, 0.0f);
-          }
-          const int64_t rest = phases.plane - phases.height * row;
-          std::fill_n(y, rest, 0.0f);
-          y += rest;
+          a.y = y;
+          a.x = x + c * in.plane + (pr - op->padding[0]) * in.row + pc - op->padding[1];
+          kernels->phase_plane(&a);
+          std::fill(y + phases.height * out.row, y + phases.plane, 0.0f);
+          y += phases.plane;
         }
       }
     }

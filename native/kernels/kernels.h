@@ -102,6 +102,15 @@ struct PoolArgs {
   int include_pad = 0;
 };
 
+// One phase plane of a strided convolution: y[q][p] = x[q * stride[0] * x_row + p * stride[1]]. Image edges need no care: x lies in a plane
+// whose padding is zero. Reads up to two vectors behind a row's last element; y is dense and written exactly.
+struct PhaseArgs {
+  const float* x = nullptr;
+  float* y = nullptr;
+  int64_t x_row = 0, y_row = 0, y_rows = 0;
+  int64_t stride[2] = {1, 1};
+};
+
 struct KernelTable {
   const char* name;
   int lanes;                           // floats a vector
@@ -119,8 +128,7 @@ struct KernelTable {
   void (*add)(const float* a, const float* b, float* y, int64_t n, float lo, float hi);
   void (*softmax)(const float* x, float* y, int64_t outer, int64_t n, int64_t inner);
   void (*layer_norm)(const float* x, float* y, int64_t rows, int64_t n, const float* weight, const float* bias, float epsilon);
-  // Rows of an image to the phase planes of a strided convolution: y[i] = x[i * step], 0 <= i < n
-  void (*gather_step)(const float* x, float* y, int64_t n, int64_t step);
+  void (*phase_plane)(const PhaseArgs*);
   // x [m][k] -> y [k][stride], m <= stride, the rest of each row zero; and back from y [k][stride] to x [m][k]
   void (*interleave)(const float* x, float* y, int64_t m, int64_t k, int64_t stride);
   void (*deinterleave)(const float* y, float* x, int64_t m, int64_t k, int64_t stride);

@@ -128,15 +128,5 @@ void deinterleave(const float* y, float* x, int64_t m, int64_t k, int64_t stride
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < k; ++j) x[i * k + j] = y[j * stride + i];
 }
-void gather_step(const float* x, float* y, int64_t n, int64_t step) {
-  if (step == 1) {
-    for (int64_t i = 0; i < n; ++i) y[i] = x[i];
-  } else if (step == 2) {
-    for (int64_t i = 0; i < n; ++i) y[i] = x[2 * i];
-  } else {
-    for (int64_t i = 0; i < n; ++i) y[i] = x[i * step];
-  }
-}
-
 }  // namespace
 }  // namespace gossamer

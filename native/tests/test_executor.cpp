@@ -66,7 +66,7 @@ void compare(Builder& b, const std::string& what, const std::vector<int64_t>& ba
         const auto expected = reference(net, one);
         for (size_t o = 0; o < first.size(); ++o) {
           const Array& want = expected[static_cast<size_t>(net.outputs[o].second)];
-          double error = 0, scale = 1e-3;
+          double error = 0, scale = 0.1;
           for (size_t i = 0; i < want.size(); ++i) {
             const double got = first[o][static_cast<size_t>(e) * want.size() + i];
             const double difference = want[i] == got ? 0 : std::fabs(want[i] - got);
