@@ -235,7 +235,7 @@ def test_a_sparsifier_gives_masks_and_pattern(tmp_path: Path) -> None:
         ({"example": torch.zeros(())}, "at least one example"),
         ({"example": ()}, "at least one tensor"),
         ({"example": ("x",)}, "expected a tensor, got str"),
-        ({"example": torch.zeros(1, 5)}, "torch.export cannot capture Linear"),
+        ({"example": torch.zeros(1, 5)}, "Linear does not run on the example"),
         ({"model": "resnet"}, "expected a torch.nn.Module, got str"),
         ({"model": nn.Linear(4, 4).half()}, r"expected float32 weights, got float16; call model.float\(\)"),
         ({"model": nn.Identity()}, "does nothing"),

@@ -6,7 +6,10 @@ model that fixes its batch (it writes the number into a reshape, or guards on it
 batch of the example, and `fixed_because` says why.
 """
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +49,8 @@ def capture(subject: Subject, *, max_batch: int) -> Captured:
     reason = _obstacle(subject, max_batch)
     program: ExportedProgram | None = None
     facade = Facade(subject)
-    with evaluating(subject.model):
+    with evaluating(subject.model), _quiet():
+        _run_once(facade, subject)
         if reason is None:
             try:
                 program = _export(facade, with_batch(subject.inputs, 2), max_batch)
@@ -62,10 +66,33 @@ def capture(subject: Subject, *, max_batch: int) -> Captured:
             except Exception as error:
                 raise ExportError(
                     f"torch.export cannot capture {type(subject.model).__name__}: {_first_line(error)}. The model's forward "
-                    f"must be free of control flow that depends on values, and must run on the example "
-                    f"{_shapes(subject.inputs)}"
+                    f"must be free of control flow that depends on values"
                 ) from error
     return _read(program, subject, facade, reason)
+
+
+def _run_once(facade: Facade, subject: Subject) -> None:
+    try:
+        facade(*(tensor.clone() for tensor in subject.inputs))
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"{type(subject.model).__name__} does not run on the example {_shapes(subject.inputs)}: {_first_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's warnings and log lines: an attempt that fails is told by the error or the report."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def with_batch(inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
@@ -90,9 +117,7 @@ def _export(facade: Facade, inputs: tuple[Tensor, ...], max_batch: int | None) -
     if max_batch is not None:
         batch = Dim(BATCH, min=1, max=max(max_batch, 2))
         shapes = (tuple({0: batch} for _ in inputs),)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return export(facade, inputs, dynamic_shapes=shapes)
+    return export(facade, inputs, dynamic_shapes=shapes)
 
 
 def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: str | None) -> Captured:

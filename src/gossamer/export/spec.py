@@ -69,7 +69,7 @@ def resolve_callable(spec: str) -> object:
     for part in attribute.split("."):
         if not hasattr(found, part):
             close = difflib.get_close_matches(
-                part, [name for name in dir(found) if not name.startswith("_")], n=3
+                part, [name for name in dir(found) if not name.startswith("_")], n=3, cutoff=0.4
             )
             hint = f"; nearest: {', '.join(close)}" if close else ""
             raise ExportError(f"model {spec!r}: {module_name} has no {attribute!r}{hint}")

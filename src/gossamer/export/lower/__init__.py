@@ -250,15 +250,16 @@ def _live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
 
 
 def _nearest(op: str) -> str:
-    close = difflib.get_close_matches(
-        op, [name for name in LOWERINGS if name not in elide.ELIDED], n=1, cutoff=0.75
-    )
-    return f"{close[0].removeprefix('aten.')}, or {_NEAREST}" if close else _NEAREST
+    known = [name.removeprefix("aten.") for name in LOWERINGS if name not in elide.ELIDED]
+    close = difflib.get_close_matches(op.removeprefix("aten."), known, n=1, cutoff=0.85)
+    return f"{close[0]}, or {_NEAREST}" if close else _NEAREST
 
 
 def _report(issues: Mapping[tuple[str, str], Unsupported]) -> str:
     count = "an operation" if len(issues) == 1 else f"{len(issues)} operations"
     lines = [f"the model uses {count} that the runtime lacks:"]
     for (op, source), error in issues.items():
-        lines.append(f"  {op}: {error.reason}\n    at {source}\n    nearest supported form: {error.nearest}")
+        name = op.removeprefix("aten.")
+        title = name if error.reason == name else f"{name}: {error.reason}"
+        lines.append(f"  {title}\n    at {source}\n    nearest supported form: {error.nearest}")
     return "\n".join(lines)

@@ -69,10 +69,10 @@ def pad(call: Call, draft: Draft) -> Ref:
 
 def refuse(call: Call, draft: Draft) -> Ref:
     """Convolutions of other dimensions."""
-    raise Unsupported(
-        call.op.removeprefix("aten."),
-        "conv2d; a 1-D convolution is a conv2d with kernel (1, k) on [N, C, 1, L]",
-    )
+    nearest = "conv2d"
+    if call.op.endswith("1d"):
+        nearest = "conv2d; a 1-D convolution is a conv2d with kernel (1, k) on [N, C, 1, L]"
+    raise Unsupported(call.op.removeprefix("aten."), nearest)
 
 
 def _padding(call: Call, kernel: tuple[int, int], dilation: tuple[int, int]) -> Padding:
