@@ -5,6 +5,7 @@ Every mutation draws from the random generator it is given, so a seed and an ind
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -122,6 +123,11 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
+def odd(rng: random.Random) -> Any:
+    """A value of its own, so that a later change of it leaves ODD alone."""
+    return copy.deepcopy(rng.choice(ODD))
+
+
 def change_value(tree: Any, rng: random.Random) -> None:
     """One random change of a JSON tree: another value, a neighbour's value, a key less, more or renamed, an element twice."""
     paths = places(tree)
@@ -133,17 +139,13 @@ def change_value(tree: Any, rng: random.Random) -> None:
     if how <= 2:
         old = parent[key]
         number = isinstance(old, int) and not isinstance(old, bool)
-        parent[key] = (
-            old + rng.choice([-2, -1, 1, 2, old]) if number and rng.random() < 0.7 else rng.choice(ODD)
-        )
+        parent[key] = old + rng.choice([-2, -1, 1, 2, old]) if number and rng.random() < 0.7 else odd(rng)
     elif how == 3:
         del parent[key]
     elif how <= 5:
-        parent[key] = json.loads(json.dumps(at(tree, rng.choice(paths))))
+        parent[key] = copy.deepcopy(at(tree, rng.choice(paths)))
     elif isinstance(parent, list):
-        parent.insert(
-            rng.randrange(len(parent) + 1), json.loads(json.dumps(rng.choice([parent[key], rng.choice(ODD)])))
-        )
+        parent.insert(rng.randrange(len(parent) + 1), copy.deepcopy(rng.choice([parent[key], odd(rng)])))
     elif how == 6:
         parent[rng.choice(["x", "", "min", "weight", "bias", "groups", "license", "a" * 257])] = rng.choice(
             ODD
