@@ -182,7 +182,7 @@ def _logistic(x: Floats) -> Floats:
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------ merging,
+# ---- merging
 
 
 def _add(node: Node, inputs: Sequence[Floats], weights: Roles) -> Floats:

@@ -1,0 +1,142 @@
+"""The session's face: inputs checked, engines alike, no torch loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gossamer.errors import FormatError, GraphError, RuntimeFailure
+from gossamer.formats import packed_file
+from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
+from gossamer.kernels import native
+from gossamer.runtime import load, session
+from gossamer.runtime.__main__ import main
+
+FILE = Path(__file__).parents[1] / "data" / "packed" / "version_1.safetensors"
+IMAGE = np.load(FILE.with_name("version_1_input.npy"))
+ENGINES = ["reference", pytest.param("native", marks=pytest.mark.native)]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request) -> str:
+    if request.param == "native" and not native.status().available:
+        pytest.skip(native.status().reason)
+    return request.param
+
+
+def two_inputs() -> bytes:
+    network = Network(
+        name="two",
+        dims={"n": FreeDim(min=2, max=4)},
+        inputs=(Input(name="a", shape=("n", 3)), Input(name="b", shape=("n", 3))),
+        outputs=(Output(name="sum", value="s"),),
+        nodes=(Node(op="add", name="add", inputs=("a", "b"), outputs=("s",)),),
+    )
+    return packed_file.to_bytes(Manifest(network=network), {})
+
+
+def test_facts(engine):
+    found = load(FILE, engine=engine)
+    assert found.engine == engine
+    assert found.labels == ("a", "b", "c", "d", "é")
+    assert found.preprocessing == ImagePreprocessing(size=(8, 8), channels=1, mean=(0.5,), std=(0.25,))
+    assert [(item.name, item.shape) for item in found.inputs] == [("image", ("n", 1, 8, 8))]
+    assert [item.name for item in found.outputs] == ["probabilities", "features"]
+    assert found.manifest["weights"]["mix.weight"]["format"] == "block"
+
+
+def test_run_by_name_and_by_position(engine):
+    found = load(FILE, engine=engine)
+    by_name = found.run({"image": IMAGE})
+    assert np.array_equal(by_name["probabilities"], found(IMAGE)["probabilities"])
+    both = load(two_inputs(), engine=engine)
+    assert np.array_equal(both({"b": np.ones((2, 3), np.float32), "a": np.eye(2, 3, dtype=np.float32)})[0], [2, 1, 1])
+
+
+def test_strided_input(engine):
+    found = load(FILE, engine=engine)
+    strided = np.asfortranarray(np.repeat(IMAGE, 2, axis=3))[..., ::2]
+    assert not strided.flags.c_contiguous
+    assert np.array_equal(found(strided)["features"], found(IMAGE)["features"])
+
+
+def test_layers_and_profile(engine):
+    found = load(FILE, engine=engine)
+    rows = {row["name"]: row for row in found.layers()}
+    assert rows["stem"]["macs"] == rows["stem"]["macs_dense"] == 8 * 9 * 64
+    assert rows["head"]["num_kept"] == 100
+    assert rows["head"]["num_weights"] == 200
+    timed = found.profile(IMAGE, repeats=2)
+    assert [row["name"] for row in timed] == list(rows)
+    assert all(row["milliseconds"] == row["seconds"] * 1e3 >= 0 for row in timed)
+
+
+REFUSALS = {
+    "float64": (IMAGE.astype(np.float64), r"expected float32, got float64; convert it with x.astype"),
+    "bytes": (IMAGE.astype(np.uint8), "expected float32, got uint8"),
+    "list": ([[1, 2]], "expected float32, got int64"),
+    "shape": (IMAGE[:, :, :7], r"expected the shape \[n, 1, 8, 8\], got \[3, 1, 7, 8\]"),
+    "rank": (IMAGE[0], "expected the shape"),
+    "no batch": (IMAGE[:0], "expected n from 1 to 16, got 0"),
+    "large batch": (np.repeat(IMAGE, 6, axis=0), "expected n from 1 to 16, got 18"),
+    "name": ({"picture": IMAGE}, r"expected the names \['image'\], got \['picture'\]"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals(engine, case: str):
+    given, sentence = REFUSALS[case]
+    with pytest.raises(RuntimeFailure, match=sentence):
+        load(FILE, engine=engine).run(given)
+
+
+def test_refusals_of_two_inputs(engine):
+    both = load(two_inputs(), engine=engine, max_batch=3)
+    ones = np.ones((4, 3), np.float32)
+    with pytest.raises(RuntimeFailure, match=r"dict of 2 arrays \(a, b\)"):
+        both.run(ones)
+    with pytest.raises(RuntimeFailure, match="n = 2 like 'a', got 3"):
+        both.run({"a": ones[:2], "b": ones[:3]})
+    with pytest.raises(RuntimeFailure, match="from 2 to 3 .*max_batch=3"):
+        both.run({"a": ones, "b": ones})
+
+
+def test_errors_of_files(engine, tmp_path):
+    with pytest.raises(FormatError):
+        load(tmp_path / "absent", engine=engine)
+    with pytest.raises(FormatError):
+        load(FILE.read_bytes()[:-1], engine=engine)
+    with pytest.raises((GraphError, FormatError)):
+        load(b"\x02\0\0\0\0\0\0\0{}", engine=engine)
+
+
+@pytest.mark.parametrize("bad", [{"threads": 0}, {"max_batch": 0}, {"max_bytes": -1}, {"engine": "gpu"}])
+def test_arguments(bad):
+    with pytest.raises(RuntimeFailure, match=next(iter(bad))):
+        load(FILE, **bad)
+
+
+def test_missing_native_library(monkeypatch):
+    monkeypatch.setattr(native, "status", lambda: native.NativeStatus(module=None, reason="it is not there"))
+    session._warn_slow.cache_clear()
+    with pytest.raises(RuntimeFailure, match="it is not there"):
+        load(FILE, engine="native")
+    with pytest.warns(RuntimeWarning, match="slow NumPy reference"):
+        assert load(FILE).engine == "reference"
+
+
+def test_main(tmp_path, capsys):
+    source, target = str(FILE.with_name("version_1_input.npy")), tmp_path / "out.npz"
+    assert main([str(FILE), source, str(target)]) == 0
+    assert set(np.load(target)) == {"probabilities", "features"}
+    assert main([str(FILE), source, str(tmp_path / "out.npy")]) == 1
+    assert "expected .npz" in capsys.readouterr().err
+    assert main([str(FILE), str(tmp_path / "absent.npy"), str(target)]) == 1
+
+
+def test_no_torch():
+    code = "import sys, gossamer.runtime, gossamer.formats.packed_file; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
