@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = next(iter(sorted(ROOT.glob("tests/data/packed/**/*.safetensors"))), None)
 LOWER_FLOORS = ("errors", "units", "graph", "formats", "kernels", "runtime")
 
 pytestmark = pytest.mark.slow
@@ -50,27 +49,45 @@ def environment_with(folder: Path, wheel: Path) -> Path:
     return python
 
 
-def run_sample(python: Path, folder: Path) -> np.ndarray:
-    """The committed packed file, run by `python -m gossamer.runtime` with only that environment on PATH."""
+INPUT = np.random.default_rng(0).standard_normal((2, 3, 12, 12), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    """A small packed network: a dense and a sparse convolution, pooling, a sparse linear layer."""
+    import torch
+
+    import gossamer
+
+    torch.manual_seed(0)
+    nn = torch.nn
+    layers = (
+        nn.Conv2d(3, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    model = nn.Sequential(*layers, nn.Linear(16, 10)).eval()
+    masks = {name: torch.rand_like(model.get_parameter(name)) < 0.2 for name in ("2.weight", "6.weight")}
+    path = tmp_path_factory.mktemp("sample") / "net.safetensors"
+    gossamer.pack(model, torch.randn(1, 3, 12, 12), path, masks=masks)
+    return path
+
+
+def run_sample(python: Path, sample: Path, folder: Path) -> np.ndarray:
+    """`python -m gossamer.runtime`, with only that environment on PATH."""
     quiet = {"PATH": str(python.parent), "PYTHONPATH": "", "CC": "", "CXX": ""}
-    np.save(folder / "in.npy", sample_input())
-    succeed(python, "-m", "gossamer.runtime", SAMPLE, folder / "in.npy", folder / "out.npy", **quiet)
+    np.save(folder / "in.npy", INPUT)
+    succeed(python, "-m", "gossamer.runtime", sample, folder / "in.npy", folder / "out.npy", **quiet)
     return np.load(folder / "out.npy")
 
 
-def sample_input() -> np.ndarray:
-    from safetensors import safe_open
-
-    with safe_open(SAMPLE, framework="numpy") as file:
-        (entry,) = json.loads(file.metadata()["gossamer"])["network"]["inputs"]
-    shape = [size if isinstance(size, int) else 2 for size in entry["shape"]]
-    return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-
-
-def expected() -> np.ndarray:
+def expected(sample: Path) -> np.ndarray:
     from gossamer import runtime
 
-    return runtime.load(SAMPLE, engine="reference")(sample_input())
+    return runtime.load(sample, engine="reference")(INPUT)
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +134,13 @@ def test_wheel_has_all_instruction_sets(native_environment):
     assert built == ({"portable", "avx2", "avx512"} if machine == "x86_64" else {"portable", "neon"})
 
 
-def test_wheel_runs_natively_without_compiler_or_torch(native_environment, tmp_path):
-    assert SAMPLE is not None, "no packed file under tests/data/packed"
+def test_wheel_runs_natively_without_compiler_or_torch(native_environment, sample, tmp_path):
     assert run(native_environment, "-c", "import torch").returncode != 0
     code = "import gossamer.runtime, sys; gossamer.runtime.load(sys.argv[1], engine='native')"
-    succeed(native_environment, "-c", code, SAMPLE)
-    np.testing.assert_allclose(run_sample(native_environment, tmp_path), expected(), rtol=1e-4, atol=1e-5)
+    succeed(native_environment, "-c", code, sample, PYTHONPATH="")
+    np.testing.assert_allclose(
+        run_sample(native_environment, sample, tmp_path), expected(sample), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_lower_floors_import_without_torch(native_environment):
@@ -144,11 +162,11 @@ def test_command_says_which_extra_is_missing(native_environment):
     assert "Traceback" not in result.stderr
 
 
-def test_without_compiler_the_slow_reference_is_installed(pure_wheel, tmp_path):
+def test_without_compiler_the_slow_reference_is_installed(pure_wheel, sample, tmp_path):
     assert pure_wheel.name.endswith("-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(pure_wheel).namelist() if name.endswith(".so")]
     python = environment_with(tmp_path / "environment", pure_wheel)
-    np.testing.assert_allclose(run_sample(python, tmp_path), expected(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(run_sample(python, sample, tmp_path), expected(sample), rtol=1e-6, atol=1e-6)
 
 
 def test_a_required_native_build_never_falls_back(tmp_path):
