@@ -36,6 +36,8 @@ class _Builder:
         return output
 
     def constant(self, name: str, value: np.ndarray) -> str:
+        """An initializer; its name cannot be that of a value, because weights may be called like nodes."""
+        name = f"constant/{name}"
         self.initializers.setdefault(name, self._numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
@@ -92,13 +94,13 @@ def _conv2d(builder: _Builder, node: Node) -> None:
 
 def _linear(builder: _Builder, node: Node) -> None:
     output = node.outputs[0]
-    weight = builder.vector(node, "weight")
     if len(builder.shapes[node.inputs[0]]) == 2:
+        weight = builder.vector(node, "weight")
         bias = [builder.vector(node, "bias")] if "bias" in node.weights else []
         builder.emit("Gemm", [node.inputs[0], weight, *bias], output, transB=1)
         return
-    transposed = builder.constant(f"{weight}/transposed", builder.dense.weights[weight].T)
-    del builder.initializers[weight]
+    name = node.weights["weight"]
+    transposed = builder.constant(f"{name}/transposed", builder.dense.weights[name].T)
     if "bias" in node.weights:
         builder.emit("MatMul", [node.inputs[0], transposed], f"{output}/product")
         builder.emit("Add", [f"{output}/product", builder.vector(node, "bias")], output)

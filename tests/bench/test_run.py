@@ -1,0 +1,109 @@
+"""The whole benchmark on a small network: what stands in its result, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gossamer import bench
+from gossamer.bench import memory
+from gossamer.bench.measure import Timing
+from gossamer.bench.result import BenchResult, EngineResult
+from gossamer.errors import FormatError, RuntimeFailure
+from tests.bench.networks import images, tokens
+
+
+def _timing(p50: float) -> Timing:
+    return Timing(p50=p50, p95=p50, minimum=p50, cold_p50=p50, calls=1)
+
+
+def _result(**p50: float) -> BenchResult:
+    rows = [EngineResult(engine=name, timing=_timing(value)) for name, value in p50.items()]
+    return BenchResult(network="n", batch=1, threads=1, rounds=1, engines=rows, layers=[], machine={})
+
+
+def test_result_holds_every_engine_and_is_json(tmp_path):
+    path = images(tmp_path)
+    inputs = np.random.default_rng(0).standard_normal((6, 4, 11, 9), dtype=np.float32)
+    labels = np.zeros(6, np.int64)
+    result = bench.run(
+        path, engines=["torch", "gossamer"], batch=4, rounds=1, with_memory=False, labelled=(inputs, labels)
+    )
+    plain = json.loads(json.dumps(result.to_json()))
+    assert [row["engine"] for row in plain["engines"]] == ["torch", "gossamer"]
+    assert plain["engines"][0]["accuracy"] == plain["engines"][1]["accuracy"]
+    assert plain["engines"][1]["bytes_on_disk"] == path.stat().st_size
+    assert plain["reference"] == "torch"
+    assert plain["ratios"]["torch"] == 1.0
+    assert {"a", "head"} <= {layer["name"] for layer in plain["layers"]}
+    assert plain["machine"]["cpus"] >= 1
+    assert "gossamer" in result.table()
+
+
+def test_verdict_admits_that_dense_wins():
+    assert (
+        _result(onnxruntime=1.0, gossamer=2.0).verdict().startswith("onnxruntime is the fastest here, 2.00x")
+    )
+    assert (
+        _result(onnxruntime=4.0, torch=3.0, gossamer=2.0)
+        .verdict()
+        .startswith("gossamer is the fastest: 1.50x over torch")
+    )
+    assert _result(gossamer=1.0).verdict().startswith("Nothing to compare")
+
+
+def test_ratio_refers_to_onnxruntime():
+    result = _result(torch=8.0, onnxruntime=4.0, gossamer=1.0)
+    assert result.ratio("gossamer") == 4.0
+    assert result.ratio("torch") == 0.5
+    assert replace(result, engines=[]).ratio("gossamer") is None
+
+
+def test_an_engine_that_fails_is_a_row_with_the_reason(tmp_path, monkeypatch):
+    from gossamer.bench.engines import ENGINES
+
+    class Broken:
+        name = "broken"
+        runs_packed = False
+
+        def build(self, subject, folder, *, batch):
+            raise ValueError("no such luck")
+
+    monkeypatch.setitem(ENGINES, "broken", Broken())
+    result = bench.run(tokens(tmp_path), engines=["broken", "gossamer"], rounds=1, with_memory=False)
+    assert result.engines[0].error == "ValueError: no such luck"
+    assert "broken was not measured: ValueError: no such luck" in result.table()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engines": ["onnx"]}, "expected engines out of torch, onnxruntime.*got onnx"),
+        ({"engines": []}, "got none"),
+        ({"threads": 0}, "expected 1 to"),
+        ({"threads": 4096}, "expected 1 to"),
+    ],
+)
+def test_refusals(tmp_path, settings, message):
+    with pytest.raises(RuntimeFailure, match=message):
+        bench.run(tokens(tmp_path), **settings)
+
+
+def test_batch_outside_of_the_file(tmp_path):
+    with pytest.raises(RuntimeFailure):
+        bench.run(tokens(tmp_path), engines=["gossamer"], batch=9, rounds=1)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FormatError, match="nowhere"):
+        bench.run(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.skipif(not memory.available(), reason="this system does not tell a process's memory")
+def test_memory_of_a_fresh_process(tmp_path):
+    measured = memory.measure("gossamer", tokens(tmp_path), batch=1, threads=1, shapes=[(1, 3, 16)])
+    assert 2**20 < measured.resident <= measured.peak
+    assert abs(measured.own) < measured.resident
