@@ -16,6 +16,6 @@ enum gsm_project_status {
 // (R x C bytes, non-zero = keep; may be null) outrank all others, +inf and -inf lie above and below every finite score.
 // The caller checks whether the mask holds all of `keep`; it does whenever any legal mask of that size does.
 // Deterministic; on an error the mask is not written. Throws nothing. About R C log(C / B) + bundles * B * (g + B)^2 operations:
-// 1024 x 1024 at 90 %: 0.17 s for GS(8, 1), 0.11 s for GS(8, 4), 0.58 s for GS(32, 1) on one core of a Zen 3 server.
+// 1024 x 1024 at 90 %: 0.17 s for GS(8, 1), 0.11 s for GS(8, 4), 0.58 s for GS(32, 1) on one core of a Xeon VM.
 extern "C" int gsm_project_gs(const double* scores, const uint8_t* keep, int64_t rows, int64_t columns, int64_t banks,
                               int64_t per_row, int64_t bundles, uint8_t* mask);

@@ -110,7 +110,7 @@ def test_an_unreachable_sparsity_says_what_can_be_reached():
     assert allocate(RESNET, Budget.weights(most), "erk", parse_pattern("gs:8,1")).counts["c"] == 8
     with pytest.raises(
         BudgetError,
-        match="expected a sparsity between 0 % and 97.56 %, got 99 %: the 2 layers left dense hold 2.39 %",
+        match=r"expected a sparsity between 0 % and 97.56 %, got 99 %: the 2 layers left dense hold 2.39 %",
     ):
         allocate(RESNET, Budget.weights(0.99), "erk", parse_pattern("gs:8,1"))
 

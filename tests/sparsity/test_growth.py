@@ -17,7 +17,7 @@ def test_random_is_a_function_of_the_generator():
     first, second = (GROWTH["random"](view(), 1, torch.Generator().manual_seed(7)) for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, GROWTH["random"](view(), 1, torch.Generator().manual_seed(8)))
-    with pytest.raises(MethodError, match="an explicit torch.Generator, got None"):
+    with pytest.raises(MethodError, match=r"an explicit torch.Generator, got None"):
         GROWTH["random"](view(), 1)
 
 

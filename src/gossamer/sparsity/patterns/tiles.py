@@ -24,22 +24,20 @@ def top_entries(scores: Tensor, num_kept: int, keep: Tensor | None) -> Tensor:
     >>> top_entries(torch.tensor([1.0, 2.0, 1.0, 1.0]), 2, None).tolist()
     [True, True, False, False]
     """
-    free = torch.ones_like(scores, dtype=torch.bool) if keep is None else ~keep
-    candidates = scores[free]
-    if candidates.dtype not in (torch.float32, torch.float64):
-        candidates = candidates.float()
-    wanted = num_kept - (scores.numel() - candidates.numel())
-    assert 0 <= wanted <= candidates.numel()
-    if wanted == 0:
-        chosen = torch.zeros_like(candidates, dtype=torch.bool)
-    else:
-        threshold = torch.kthvalue(candidates, candidates.numel() - wanted + 1).values
-        chosen = candidates > threshold
-        ties = (candidates == threshold).nonzero().flatten()
-        chosen[ties[: wanted - int(chosen.sum())]] = True
-    mask = ~free
-    mask[free] = chosen
-    return mask
+    if keep is not None:
+        mask = keep.clone()
+        mask[~keep] = top_entries(scores[~keep], num_kept - int(keep.sum()), None)
+        return mask
+    assert 0 <= num_kept <= scores.numel(), "the caller checks the count"
+    if num_kept == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if scores.dtype not in (torch.float32, torch.float64):
+        scores = scores.float()
+    threshold = torch.kthvalue(scores, scores.numel() - num_kept + 1).values
+    chosen = scores > threshold
+    ties = (scores == threshold).nonzero().flatten()
+    chosen[ties[: num_kept - int(chosen.sum())]] = True
+    return chosen
 
 
 def top_places(groups: Tensor, per_group: int, keep: Tensor | None) -> Tensor:
