@@ -1,0 +1,105 @@
+"""What every method promises, on every pattern, in fp32 and under autocast."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from gossamer.errors import MethodError
+from gossamer.sparsity.patterns import parse_pattern
+from gossamer.sparsity.view import as_matrix
+from gossamer.training import METHODS as CLASSES
+from gossamer.training import Method, Sparsifier
+from tests.contracts.methods import METHODS, PAIRS, PATTERNS, REFUSALS
+from tests.training.helpers import assert_dropped_is_zero, backward, bottleneck
+
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make(entry: str, pattern: str) -> Method:
+    name, settings = METHODS[entry]
+    values: dict[str, Any] = {"pattern": pattern, "sparsity": PATTERNS[pattern], **settings}
+    return CLASSES[name](**values)
+
+
+def start(entry: str, pattern: str) -> tuple[torch.nn.Module, torch.optim.Optimizer, Sparsifier]:
+    model = bottleneck()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    return model, optimizer, Sparsifier(model, make(entry, pattern), optimizer, seed=3)
+
+
+@pytest.mark.parametrize(("entry", "pattern"), REFUSALS)
+def test_a_pair_without_meaning_is_refused_with_a_sentence(entry: str, pattern: str) -> None:
+    with pytest.raises(MethodError, match=REFUSALS[entry, pattern]):
+        make(entry, pattern)
+
+
+@pytest.mark.parametrize("entry", METHODS)
+def test_edits_are_pure(entry: str) -> None:
+    first, second = make(entry, "block:4x1"), make(entry, "block:4x1")
+    assert first == second
+    for step in (0, 1, 3, 9, 3, 0):
+        assert first.edits_at(step) == second.edits_at(step)
+    assert all(not first.edits_at(step) for step in range(first.last_edit + 1, 100))
+    assert first.last_edit == 0 or first.edits_at(first.last_edit)
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "autocast"])
+@pytest.mark.parametrize(("entry", "pattern"), PAIRS)
+def test_contract(entry: str, pattern: str, autocast: bool) -> None:
+    model, optimizer, sparsifier = start(entry, pattern)
+    keys, legal = list(model.state_dict()), parse_pattern(pattern)
+    other = Sparsifier, None
+    for step in range(1, STEPS + 1):
+        backward(model, step, autocast=autocast)
+        optimizer.step()
+        assert sparsifier.step == step
+        assert_dropped_is_zero(sparsifier, model, optimizer)
+        for name, mask in sparsifier.masks.items():
+            matrix = as_matrix(mask)
+            assert int(mask.sum()) in legal.counts((matrix.shape[0], matrix.shape[1])), name
+        if step == 4:  # bit-equal resume, into a model and an optimizer that know nothing yet
+            saved = model.state_dict(), optimizer.state_dict(), sparsifier.state_dict()
+            other = resume(entry, pattern, saved)
+        if step > 4:
+            twin, twin_optimizer, twin_sparsifier = other
+            backward(twin, step, autocast=autocast)
+            twin_optimizer.step()
+            assert_equal(model, twin)
+            assert all(bool((mask == twin_sparsifier.masks[name]).all()) for name, mask in sparsifier.masks.items())
+    assert sparsifier.history == other[2].history
+    for mask in sparsifier.masks.values():
+        legal.check(as_matrix(mask))
+    if PATTERNS[pattern] is not None:
+        unit = max(legal.counts((16, 72)).step, legal.counts((16, 16)).step)
+        assert abs(sparsifier.summary().num_kept - sparsifier.summary().size * (1 - PATTERNS[pattern])) <= unit / 2 + 1
+    assert sparsifier.budget_met
+    assert list(model.state_dict()) == keys
+    report = sparsifier.finalize()
+    assert report.zeroed == 0
+    assert report.summary.num_kept == sum(row.num_kept for row in report.summary.rows)
+
+
+def resume(entry: str, pattern: str, saved: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    weights, state, masks = copy.deepcopy(saved)
+    torch.manual_seed(77)
+    model, optimizer, sparsifier = start(entry, pattern)
+    model.load_state_dict(weights)
+    sparsifier.load_state_dict(masks)
+    optimizer.load_state_dict(state)
+    return model, optimizer, sparsifier
+
+
+def assert_equal(first: torch.nn.Module, second: torch.nn.Module) -> None:
+    for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
