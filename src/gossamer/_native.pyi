@@ -1,0 +1,49 @@
+"""Gossamer's native runtime (native/module.cpp over native/capi.h): reads, checks, plans and runs packed files."""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+KINDS: Final[dict[str, int]]  # name of an error's kind -> its code: io, format, graph, plan, argument, memory
+
+class Error(Exception):
+    """A failure of the native runtime."""
+
+    kind: int
+    message: str
+
+class File:
+    """A checked packed file; may be shared by sessions and threads."""
+
+    def __init__(self, source: str | os.PathLike[str] | bytes | bytearray | memoryview) -> None: ...
+    @property
+    def manifest(self) -> str: ...
+
+class Session:
+    """A plan of a file with its memory; calls from several threads run one after the other.
+
+    `max_batch` 0: the network's own range. `max_bytes` 0: no limit. `isa` "": the best one of this CPU. `batch` is the size of
+    the free dimension; a network without one ignores it.
+    """
+
+    def __init__(
+        self, file: File, threads: int = 1, max_batch: int = 0, isa: str = "", max_bytes: int = 0
+    ) -> None: ...
+    def input_shapes(self, batch: int) -> list[list[int]]: ...
+    def output_shapes(self, batch: int) -> list[list[int]]: ...
+    def run(self, inputs: Sequence[NDArray[np.float32]], batch: int) -> list[NDArray[np.float32]]: ...
+    def profile(self, inputs: Sequence[NDArray[np.float32]], batch: int) -> list[NDArray[np.float32]]: ...
+    def describe(self) -> str: ...
+
+def build_info() -> str: ...
+def project_gs(
+    scores: NDArray[np.float64],
+    keep: NDArray[np.uint8] | None,
+    banks: int,
+    per_row: int,
+    bundles: int,
+    mask: NDArray[np.uint8],
+) -> int: ...
