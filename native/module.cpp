@@ -196,6 +196,8 @@ void translate(const std::exception_ptr& pointer, void* type) {
 
 }  // namespace
 
+void bind_products(nb::module_& m);   // module_products.cpp
+
 NB_MODULE(_native, m) {
   m.doc() = "Gossamer's native runtime: reads, checks, plans and runs packed files.";
 
@@ -231,4 +233,5 @@ NB_MODULE(_native, m) {
   m.def("project_gs", project_gs, nb::arg("scores"), nb::arg("keep").none(), nb::arg("banks"), nb::arg("per_row"), nb::arg("bundles"), nb::arg("mask"),
         nb::sig("def project_gs(scores: NDArray[numpy.float64], keep: NDArray[numpy.uint8] | None, banks: int, per_row: int, bundles: int, mask: NDArray[numpy.uint8]) -> int"),
         "Writes the best gather-scatter mask of `bundles` bundles into mask; 0, or the code of a refusal.");
+  bind_products(m);
 }
