@@ -37,7 +37,7 @@ def test_round_trip(entry: str, pattern: str, shape: tuple[int, int], dtype: str
     for share in (0.0, 0.12, 0.5, 1.0):
         drawn = draw(pattern, shape, share)
         if drawn is None:
-            with pytest.raises(PatternError, match="."):
+            with pytest.raises(PatternError, match=r"."):
                 parse_pattern(pattern).counts(shape)
             return
         values, mask = drawn
@@ -55,7 +55,8 @@ def test_round_trip(entry: str, pattern: str, shape: tuple[int, int], dtype: str
 
 
 @pytest.mark.parametrize(
-    ("entry", "pattern"), [(e, p) for e in FORMATS for p in PATTERNS if p not in HOLDS[e] and (e, p) not in FREE]
+    ("entry", "pattern"),
+    [(e, p) for e in FORMATS for p in PATTERNS if p not in HOLDS[e] and (e, p) not in FREE],
 )
 def test_refusal(entry: str, pattern: str):
     name, parameters = FORMATS[entry]
@@ -67,4 +68,6 @@ def test_refusal(entry: str, pattern: str):
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_for_pattern_names_a_format_that_holds_it(pattern: str):
-    assert pattern in next(HOLDS[entry] for entry, line in FORMATS.items() if line == formats.for_pattern(pattern))
+    assert pattern in next(
+        HOLDS[entry] for entry, line in FORMATS.items() if line == formats.for_pattern(pattern)
+    )

@@ -164,7 +164,9 @@ HEADERS = {
         "expected a dtype",
     ),
     "huge shape": (
-        with_header(b'{"__metadata__":{},"a":{"dtype":"F32","shape":[1048576,1048576],"data_offsets":[0,4]}}', b"xxxx"),
+        with_header(
+            b'{"__metadata__":{},"a":{"dtype":"F32","shape":[1048576,1048576],"data_offsets":[0,4]}}', b"xxxx"
+        ),
         "bytes for F32",
     ),
     "metadata of numbers": (with_header(b'{"__metadata__":{"a":1}}'), "expected a string"),
@@ -208,7 +210,11 @@ MANIFESTS = {
     "labels": (put([1], "labels"), GraphError, "labels: expected a string"),
     "null": (put(None, "recipe"), GraphError, "recipe: expected an object"),
     "no inputs": (put([], "network", "inputs"), GraphError, "at least one input"),
-    "unused symbol": (put({"n": {"min": 1, "max": 2}, "m": {"min": 1, "max": 2}}, "network", "dims"), GraphError, "m"),
+    "unused symbol": (
+        put({"n": {"min": 1, "max": 2}, "m": {"min": 1, "max": 2}}, "network", "dims"),
+        GraphError,
+        "m",
+    ),
     "max below min": (put({"n": {"min": 3, "max": 2}}, "network", "dims"), GraphError, "from 3 to 65536"),
     "op": (put("lineer", "network", "nodes", 0, "op"), GraphError, "lineer"),
     "attribute": (put({"axis": 1}, "network", "nodes", 0, "attributes"), GraphError, "attributes"),
@@ -216,8 +222,16 @@ MANIFESTS = {
     "shape": (put(["n", 5], "network", "inputs", 0, "shape"), GraphError, "last size is 4"),
     "symbol second": (put([3, "n"], "network", "inputs", 0, "shape"), GraphError, "first dimension only"),
     "no weight": (put({"bias": "b"}, "network", "nodes", 0, "weights"), GraphError, 'role "weight"'),
-    "unused weight": (put({"weight": "w"}, "network", "nodes", 0, "weights"), GraphError, "a node that uses it"),
-    "vector as matrix": (put({"weight": "b", "bias": "w"}, "network", "nodes", 0, "weights"), GraphError, "matrix as"),
+    "unused weight": (
+        put({"weight": "w"}, "network", "nodes", 0, "weights"),
+        GraphError,
+        "a node that uses it",
+    ),
+    "vector as matrix": (
+        put({"weight": "b", "bias": "w"}, "network", "nodes", 0, "weights"),
+        GraphError,
+        "matrix as",
+    ),
     "format": (put("csr", "weights", "w", "format"), FormatError, "csr"),
     "dtype": (put("float32", "weights", "w", "dtype"), FormatError, "expected float32"),
     "weight shape": (put([3, 400], "weights", "w", "shape"), FormatError, "gaps"),
@@ -227,7 +241,11 @@ MANIFESTS = {
         FormatError,
         "of its own",
     ),
-    "upper-case checksum": (put("ABCDEF00", "weights", "b", "parts", "values", "crc32"), FormatError, "CRC-32"),
+    "upper-case checksum": (
+        put("ABCDEF00", "weights", "b", "parts", "values", "crc32"),
+        FormatError,
+        "CRC-32",
+    ),
 }
 
 
@@ -248,7 +266,10 @@ TENSORS = {
     "not finite": (lambda t: t.update({"b.values": np.array([1, np.inf, 3], np.float32)}), "finite"),
     "gap beyond the end": (lambda t: t.update({"w.gaps": np.array([0, 2, 200], np.uint8)}), "gaps"),
     "too few gaps": (lambda t: t.update({"w.gaps": np.array([0, 2], np.uint8)}), "expected 3 entries"),
-    "part of another dtype": (lambda t: t.update({"w.gaps": t["w.gaps"].astype(np.uint16)}), "expected uint8"),
+    "part of another dtype": (
+        lambda t: t.update({"w.gaps": t["w.gaps"].astype(np.uint16)}),
+        "expected uint8",
+    ),
     "part of rank 2": (lambda t: t.update({"w.gaps": t["w.gaps"].reshape(1, -1)}), "one dimension"),
 }
 
@@ -264,7 +285,7 @@ def test_write_refuses_what_it_could_not_read(tmp_path):
     path = tmp_path / "x"
     with pytest.raises(GraphError, match="expected w"):
         packed_file.write(path, Manifest(network=NETWORK), {"b": WEIGHTS["b"]})
-    with pytest.raises(FormatError, match="weight 'b'.*finite"):
+    with pytest.raises(FormatError, match=r"weight 'b'.*finite"):
         packed_file.write(path, Manifest(network=NETWORK), {**WEIGHTS, "b": np.full(3, np.nan, np.float32)})
     with pytest.raises(FormatError, match="JSON"):
         packed_file.write(path, Manifest(network=NETWORK, metrics={"loss": float("nan")}), WEIGHTS)

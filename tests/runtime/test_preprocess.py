@@ -29,7 +29,9 @@ def test_resize():
     assert image_input(np.full((9, 7), 255, np.uint8), GREY).tolist() == [[[[2, 2]]]]
 
 
-@pytest.mark.parametrize("image", [np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8), np.zeros((0, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "image", [np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8), np.zeros((0, 2), np.uint8)]
+)
 def test_refusals(image):
     with pytest.raises(RuntimeFailure, match="image: expected"):
         image_input(image, GREY)

@@ -11,24 +11,40 @@ from gossamer.graph import OPERATORS, FreeDim, Input, Network, Node, Output, val
 from gossamer.runtime.reference import OPERATIONS, ReferenceExecutor
 
 
-def run(op: str, inputs: list[Tensor], weights: dict[str, Tensor] | None = None, **attributes: object) -> Tensor:
+def run(
+    op: str, inputs: list[Tensor], weights: dict[str, Tensor] | None = None, **attributes: object
+) -> Tensor:
     """One node through shape rules and executor; the inferred shape must be that of the result."""
     names = tuple(f"x{index}" for index in range(len(inputs)))
-    stored = {role: pack(value.numpy(), None, format="dense", dtype="float32") for role, value in (weights or {}).items()}
+    stored = {
+        role: pack(value.numpy(), None, format="dense", dtype="float32")
+        for role, value in (weights or {}).items()
+    }
     network = Network(
         name="one",
         dims={"n": FreeDim(min=1, max=9)},
         inputs=tuple(Input(name=n, shape=("n", *x.shape[1:])) for n, x in zip(names, inputs, strict=True)),
         outputs=(Output(name="y", value="v"),),
         nodes=(
-            Node(op=op, name=op, inputs=names, outputs=("v",), attributes=attributes, weights={r: r for r in stored}),  # type: ignore[arg-type]
+            Node(
+                op=op,
+                name=op,
+                inputs=names,
+                outputs=("v",),
+                attributes=attributes,
+                weights={r: r for r in stored},
+            ),  # type: ignore[arg-type]
         ),
     )
     shapes = validate(network, stored)
     arrays = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
     result = ReferenceExecutor(network, stored).run(arrays)["y"]
     assert result.dtype == np.float32
-    assert result.shape == (inputs[0].shape[0], *shapes.at_min["v"][1:]) == (inputs[0].shape[0], *shapes.at_max["v"][1:])
+    assert (
+        result.shape
+        == (inputs[0].shape[0], *shapes.at_min["v"][1:])
+        == (inputs[0].shape[0], *shapes.at_max["v"][1:])
+    )
     return torch.from_numpy(result)
 
 
@@ -62,14 +78,18 @@ CONVOLUTIONS = {  # channels, outputs, image, kernel, stride, padding (t, l, b, 
 def test_conv2d(case: str, bias: bool):
     channels, rows, image, kernel, stride, padding, dilation, groups = CONVOLUTIONS[case]
     x, weight = randn(3, channels, *image), randn(rows, channels // groups, *kernel)
-    weights = {"weight": weight.permute(0, 2, 3, 1).reshape(rows, -1)} | ({"bias": randn(rows)} if bias else {})
+    weights = {"weight": weight.permute(0, 2, 3, 1).reshape(rows, -1)} | (
+        {"bias": randn(rows)} if bias else {}
+    )
     found = run(
         "conv2d", [x], weights, kernel=list(kernel), stride=list(stride), padding=list(padding),
         dilation=list(dilation), groups=groups,
     )  # fmt: skip
     top, left, bottom, right = padding
     padded = F.pad(x, (left, right, top, bottom))
-    close(found, F.conv2d(padded, weight, weights.get("bias"), stride=stride, dilation=dilation, groups=groups))
+    close(
+        found, F.conv2d(padded, weight, weights.get("bias"), stride=stride, dilation=dilation, groups=groups)
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (1, 3, 5), (4, 2, 3, 5)])
@@ -83,7 +103,9 @@ def test_linear(shape: tuple[int, ...]):
 def test_channel_affine(shape: tuple[int, ...]):
     x, scale, shift = randn(*shape), randn(5), randn(5)
     view = (-1, *(1,) * (len(shape) - 2))
-    close(run("channel_affine", [x], {"scale": scale, "shift": shift}), x * scale.view(view) + shift.view(view))
+    close(
+        run("channel_affine", [x], {"scale": scale, "shift": shift}), x * scale.view(view) + shift.view(view)
+    )
 
 
 @pytest.mark.parametrize("axes", [1, 2])

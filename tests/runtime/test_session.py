@@ -52,7 +52,9 @@ def test_run_by_name_and_by_position(engine):
     by_name = found.run({"image": IMAGE})
     assert np.array_equal(by_name["probabilities"], found(IMAGE)["probabilities"])
     both = load(two_inputs(), engine=engine)
-    assert np.array_equal(both({"b": np.ones((2, 3), np.float32), "a": np.eye(2, 3, dtype=np.float32)})[0], [2, 1, 1])
+    assert np.array_equal(
+        both({"b": np.ones((2, 3), np.float32), "a": np.eye(2, 3, dtype=np.float32)})[0], [2, 1, 1]
+    )
 
 
 def test_strided_input(engine):
@@ -99,7 +101,7 @@ def test_refusals_of_two_inputs(engine):
         both.run(ones)
     with pytest.raises(RuntimeFailure, match="n = 2 like 'a', got 3"):
         both.run({"a": ones[:2], "b": ones[:3]})
-    with pytest.raises(RuntimeFailure, match="from 2 to 3 .*max_batch=3"):
+    with pytest.raises(RuntimeFailure, match=r"from 2 to 3 .*max_batch=3"):
         both.run({"a": ones, "b": ones})
 
 

@@ -57,7 +57,14 @@ def network() -> Network:
     def node(op: str, name: str, *inputs: str, roles: tuple[str, ...] = (), **attributes: object) -> str:
         weights = {role: f"{name}.{role}" for role in roles}
         nodes.append(
-            Node(op=op, name=name, inputs=inputs, outputs=(f"{name}:0",), attributes=attributes, weights=weights)  # type: ignore[arg-type]
+            Node(
+                op=op,
+                name=name,
+                inputs=inputs,
+                outputs=(f"{name}:0",),
+                attributes=attributes,
+                weights=weights,
+            )  # type: ignore[arg-type]
         )
         return f"{name}:0"
 
@@ -87,7 +94,10 @@ def network() -> Network:
         name="version_1",
         dims={"n": FreeDim(min=1, max=16)},
         inputs=(Input(name="image", shape=("n", 1, 8, 8)),),
-        outputs=(Output(name="probabilities", value="probabilities:0"), Output(name="features", value="both:0")),
+        outputs=(
+            Output(name="probabilities", value="probabilities:0"),
+            Output(name="features", value="both:0"),
+        ),
         nodes=tuple(nodes),
     )
 
@@ -99,7 +109,9 @@ def main(folder: Path) -> None:
     for name, (pattern, shape, dtype) in PATTERNS.items():
         kind, parameters = ("dense", {}) if pattern == "dense" else formats.for_pattern(pattern)
         values = random.standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(shape[1] / 4))
-        weights[name] = formats.pack(values, mask(pattern, *shape, random), format=kind, dtype=dtype, **parameters)
+        weights[name] = formats.pack(
+            values, mask(pattern, *shape, random), format=kind, dtype=dtype, **parameters
+        )
     sizes = {"stem.bias": 8, "affine.scale": 16, "affine.shift": 16, "wide.bias": 16, "window.bias": 16,
              "horizontal.bias": 8, "norm.weight": 40, "norm.bias": 40, "head.bias": 5}  # fmt: skip
     for name, size in sizes.items():
@@ -108,7 +120,14 @@ def main(folder: Path) -> None:
         network=network(),
         library="gossamer 0.1.0",
         labels=("a", "b", "c", "d", "é"),
-        preprocessing={"kind": "image", "size": [8, 8], "channels": 1, "scale": 255.0, "mean": [0.5], "std": [0.25]},
+        preprocessing={
+            "kind": "image",
+            "size": [8, 8],
+            "channels": 1,
+            "scale": 255.0,
+            "mean": [0.5],
+            "std": [0.25],
+        },
         metrics={"accuracy": 0.5},
         license="Apache-2.0",
     )
