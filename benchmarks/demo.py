@@ -21,6 +21,8 @@ from gossamer.files import write_atomic
 
 DENSE_RECIPE = "fashion-mnist-resnet20-dense"
 SPARSE_RECIPE = "fashion-mnist-resnet20-gradual"
+IMAGES = 10_000
+"""Training images of an epoch, as many as the embedded data hold."""
 ENGINES = "torch,onnxruntime,openvino,openvino_int8,gossamer"
 
 
@@ -40,10 +42,10 @@ def gossamer(*arguments: str | Path) -> dict[str, Any]:
     return answer
 
 
-def demo(out: Path, *, seed: int, quick: bool, full: bool, fresh: bool) -> dict[str, Any]:
+def demo(out: Path, *, seed: int, quick: bool, all_test_images: bool, fresh: bool) -> dict[str, Any]:
     """All steps; returns what stands in result.json."""
     begun = time.monotonic()
-    trained = [f"seed={seed}", *(["data=full"] if full else [])]
+    trained = [f"seed={seed}", *(["data=full", f"train.images={IMAGES}"] if all_test_images else [])]
     flags = [*(["--quick"] if quick else []), *(["--fresh"] if fresh else [])]
     runs = {
         "dense": gossamer("train", DENSE_RECIPE, *trained, "--out", out / "dense", *flags),
@@ -54,7 +56,7 @@ def demo(out: Path, *, seed: int, quick: bool, full: bool, fresh: bool) -> dict[
     dense, sparse, bench = out / "dense.safetensors", out / "sparse.safetensors", out / "bench.json"
     gossamer("pack", out / "dense", "-o", dense, "--dtype", "float32")
     packed = gossamer("pack", out / "sparse", "-o", sparse)
-    task = ["--task", "fashion-mnist", "--data", "full" if full else "embedded"]
+    task = ["--task", "fashion-mnist", "--data", "full" if all_test_images else "embedded"]
     measured = gossamer(
         "bench",
         sparse,
@@ -134,11 +136,17 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="fewer images, epochs and repeats; never quoted")
-    parser.add_argument("--full", action="store_true", help="all 60,000 training and 10,000 test images")
+    parser.add_argument(
+        "--all-test-images", action="store_true", help="test on all 10,000 (gossamer data get fashion-mnist)"
+    )
     parser.add_argument("--keep", action="store_true", help="go on with runs that are in the folder already")
     options = parser.parse_args()
     result = demo(
-        options.out, seed=options.seed, quick=options.quick, full=options.full, fresh=not options.keep
+        options.out,
+        seed=options.seed,
+        quick=options.quick,
+        all_test_images=options.all_test_images,
+        fresh=not options.keep,
     )
     print(f"\n{table(result)}\n")
     print(f"{result['seconds']:.0f} s; {options.out / 'result.json'}, {options.out / 'report.html'}")
