@@ -151,7 +151,7 @@ def _read(raw: bytes) -> PackedFile:
         raise FormatError(
             f"manifest: expected the CRC-32 {metadata['gossamer_crc32']!r}, got {checksum(text)}"
         )
-    manifest, table = Manifest.from_json(strict_json.loads(text))
+    manifest, table = Manifest.from_json(_manifest_json(text))
     taken: set[str] = set()
     weights = {key: _weight(key, value, tensors, taken) for key, value in table.items()}
     for tensor in tensors:
@@ -159,6 +159,13 @@ def _read(raw: bytes) -> PackedFile:
             raise FormatError(f"tensor {tensor!r}: expected a weight that names it, got none")
     validate(manifest.network, weights)
     return PackedFile(manifest=manifest, weights=weights, size=len(raw))
+
+
+def _manifest_json(text: bytes) -> Json:
+    try:
+        return strict_json.loads(text)
+    except FormatError as error:
+        raise GraphError(f"manifest: {error}") from error
 
 
 def _weight(key: str, value: Json, tensors: Mapping[str, Array], taken: set[str]) -> PackedMatrix:
