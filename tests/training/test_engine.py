@@ -57,7 +57,8 @@ def test_dropped_is_plus_zero_after_every_step(name: str) -> None:
             if not sparsifier.method.edits_at(step + 1)
         )
     assert [record.step for record in sparsifier.history] == [0, 2, 4, 6, 8]
-    assert all(record.dropped == record.grown > 0 for record in sparsifier.history[1:])
+    assert all(record.dropped == record.grown for record in sparsifier.history[1:])
+    assert sparsifier.history[1].grown > 10
 
 
 def test_infinite_gradients_at_dropped_places_do_no_harm() -> None:
@@ -434,7 +435,7 @@ def test_summary_lists_layers_left_dense_and_counts_them() -> None:
 def test_peak_is_what_was_kept_at_most() -> None:
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    sparsifier = Sparsifier(model, Gradual(sparsity=0.8, every=1, stop=3), optimizer, protect=Protection(first=False))
+    sparsifier = Sparsifier(model, Gradual(sparsity=0.7, every=1, stop=3), optimizer, protect=Protection(first=False))
     kept = []
     for step in range(4):
         backward(model, step, shape=MLP)

@@ -110,6 +110,7 @@ class Sparsifier:
         self._hooks: list[RemovableHandle] = []
         self._guards: list[RemovableHandle] = []
         self._finalized = False
+        self._depth = 0  # optimizer steps that have begun and not ended
         self._state_dirty = True  # something may have written optimizer state at dropped places
         self._without_state: list[Tensor] = []
         self._unmasked: (
@@ -265,14 +266,21 @@ class Sparsifier:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any] | None:
+        self._depth += 1
+        if self._depth > 1:  # a subclass whose step calls its base class's step: torch runs the hooks of both
+            return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
             self._gradients_ready(optimizer)
             return None
 
         def closure_then_mask() -> Any:
-            loss = closure()
-            self._gradients_ready(optimizer)
+            try:
+                loss = closure()
+                self._gradients_ready(optimizer)
+            except BaseException:
+                self._depth = 0  # the step ends here
+                raise
             return loss
 
         if len(args) > 1:
@@ -293,6 +301,9 @@ class Sparsifier:
             ]
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._depth -= 1
+        if self._depth > 0:
+            return
         found_inf = getattr(optimizer, "found_inf", None)
         if found_inf is not None and bool(found_inf):
             self._forget_skipped_step(optimizer)
