@@ -172,13 +172,25 @@ def global_rank(scores: Mapping[str, Tensor]) -> Allocation:
     magnitudes of layers with different scales are not, which is this rule's known weakness. Equals go to the earlier layer.
     """
 
+    rankings: dict[
+        tuple[tuple[str, ...], Pattern], Tensor
+    ] = {}  # sorted once, however often a search over totals asks
+
     def rank(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
         missing = [name for name in layers if name not in scores]
         if missing:
             raise BudgetError(
                 f"global_rank: expected scores of every prunable layer, got none for {', '.join(missing)}"
             )
-        return _rank(layers, num_kept, {name: pattern.gains(scores[name]) for name in layers}, pattern)
+        key = (tuple(layers), pattern)
+        if key not in rankings:
+            rankings[key] = _ranking([pattern.gains(scores[name]) for name in layers])
+        units = [pattern.counts(layer.matrix).step for layer in layers.values()]
+        room = max(round(num_kept / max(units)) - len(layers), 0)
+        chosen = torch.bincount(rankings[key][:room], minlength=len(layers)).tolist()
+        return {
+            name: float(unit * (1 + more)) for name, unit, more in zip(layers, units, chosen, strict=True)
+        }
 
     return rank
 
@@ -186,21 +198,10 @@ def global_rank(scores: Mapping[str, Tensor]) -> Allocation:
 ALLOCATIONS: dict[str, Allocation] = {"uniform": uniform, "erk": erk}
 
 
-def _rank(
-    layers: Layers, num_kept: int, gains: Mapping[str, Tensor], pattern: Pattern
-) -> Mapping[str, float]:
-    steps = {name: pattern.counts(layer.matrix).step for name, layer in layers.items()}
-    unit = max(steps.values())
-    firsts = {name: min(1, len(gain)) for name, gain in gains.items()}  # every layer keeps its best unit
-    pool = torch.cat([gain[firsts[name] :].cpu() for name, gain in gains.items()])
-    owner = torch.cat(
-        [torch.full((len(gain) - firsts[name],), i) for i, (name, gain) in enumerate(gains.items())]
-    )
-    room = max(round(num_kept / unit) - sum(firsts.values()), 0)
-    chosen = torch.bincount(
-        owner[pool.argsort(descending=True, stable=True)[:room]], minlength=len(layers)
-    ).tolist()
-    return {name: float(steps[name] * (firsts[name] + chosen[i])) for i, name in enumerate(layers)}
+def _ranking(gains: list[Tensor]) -> Tensor:
+    """The layers that own the units, by falling gain; without each layer's best unit, which it keeps in any case."""
+    owners = torch.cat([torch.full((len(gain) - 1,), layer) for layer, gain in enumerate(gains)])
+    return owners[torch.cat([gain[1:].cpu() for gain in gains]).argsort(descending=True, stable=True)]
 
 
 def _named(how: str | Allocation) -> Allocation:
