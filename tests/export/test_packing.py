@@ -173,6 +173,23 @@ def test_a_model_that_branches_on_its_batch_is_noticed(tmp_path: Path) -> None:
     assert report.batch == "batch 1"
 
 
+def test_surroundings_of_low_precision_do_not_matter(tmp_path: Path) -> None:
+    before = torch.get_float32_matmul_precision()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        report = pack(nn.Linear(64, 8), torch.randn(1, 64), tmp_path / "m.gsm", dtype="float32")
+    assert report.verification.worst < 1e-5
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_a_squeeze_without_dimension_is_told(tmp_path: Path) -> None:
+    class Squeeze(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(x).mean((2, 3), keepdim=True).squeeze()
+
+    with pytest.raises(ExportError, match=r"squeeze\(\) without a dimension"):
+        pack(Squeeze(), torch.randn(1, 3, 4, 4), tmp_path / "m.gsm")
+
+
 def test_what_differs_is_not_written(tmp_path: Path) -> None:
     model = nn.Linear(64, 64)
     (tmp_path / "m.gsm").write_bytes(b"older")
@@ -261,7 +278,7 @@ def test_relative_error_by_hand() -> None:
     assert relative_error(np.array([1.0, -3.0]), np.array([1.0, -4.0])) == 0.25
     assert relative_error(np.zeros(2), np.zeros(2)) == 0.0
     assert relative_error(np.ones(2), np.zeros(2)) == float("inf")
-    with pytest.raises(ExportError, match="expected the shape"):
+    with pytest.raises(ExportError, match="the model gives the shape"):
         relative_error(np.zeros(2), np.zeros(3))
     with pytest.raises(ExportError, match="NaN or infinity"):
         relative_error(np.zeros(1), np.full(1, np.nan))

@@ -17,7 +17,7 @@ def source_of(node: torch.fx.Node) -> str:
     frames = list(_FRAME.finditer(str(node.meta.get("stack_trace") or "")))
     outside = [f for f in frames if not f["file"].startswith((_TORCH, _OWN))]
     if not outside:
-        return f"in {where}" if where else f"node {node.name}"
+        return f"module {where}" if where else f"node {node.name} of the model"
     frame = outside[-1]
     text = f"{frame['file']}:{frame['line']}: {frame['code'].strip()}"
     return f"{text}  (in {where})" if where else text
