@@ -27,7 +27,7 @@ _PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
     "unstructured": (re.compile("unstructured"), "unstructured"),
     "n_of_m": (re.compile(r"(?P<n>\d+):(?P<m>\d+)"), "N:M"),
     "block": (re.compile(r"block:(?P<rows>\d+)x(?P<columns>\d+)"), "block:RxC"),
-    "gather_scatter": (re.compile(r"gs:(?P<banks>\d+),(?P<per_row>\d+)"), "gs:B,k"),
+    "gather_scatter": (re.compile(r"gs:(?P<banks>\d+),(?P<per_row>\d+)(?:,exact|,greedy)?"), "gs:B,k"),
     "window": (re.compile(r"window:(?P<width>\d+)"), "window:8"),
 }
 
