@@ -110,6 +110,14 @@ def _linear_files(rng: np.random.Generator) -> Iterator[bytes]:
             yield _file(f"{name} {dtype}", ("n" if index % 3 else 2, columns), nodes, weights)
 
 
+def _boundary_file() -> bytes:
+    """After its one entry 255 slots are left: the stream of gaps ends with a byte 255, and without it would be too short."""
+    first = np.zeros((1, 256), dtype=np.bool_)
+    first[0, 0] = True
+    weight = formats.pack(np.ones((1, 256), np.float32), first, format="unstructured", dtype="float32")
+    return _file("boundary", (1, 256), [_node("linear", "x", "y", {"weight": "w"})], {"w": weight})
+
+
 def _convolution_file(rng: np.random.Generator) -> bytes:
     weights = {
         "c1": matrix("unstructured", {}, 8, 3 * 3 * 3, "float16", rng),
@@ -227,4 +235,10 @@ def _norm_file(rng: np.random.Generator) -> bytes:
 def bases() -> list[bytes]:
     """All base files; the same in every process."""
     rng = np.random.default_rng(2)
-    return [*_linear_files(rng), *[_convolution_file(rng)] * 3, *[_pool_file()] * 2, *[_norm_file(rng)] * 3]
+    return [
+        *_linear_files(rng),
+        _boundary_file(),
+        *[_convolution_file(rng)] * 3,
+        *[_pool_file()] * 2,
+        *[_norm_file(rng)] * 3,
+    ]
