@@ -187,8 +187,8 @@ def train(plan: Plan, folder: RunFolder, watcher: Watcher, stop: Callable[[], bo
             folder.begin(plan.recipe)  # complains where the folder belongs to another recipe
             watcher.say(f"{folder.path} holds the finished run; nothing to do (--fresh starts over)")
             return folder.read_result()
-        saved = folder.begin(plan.recipe)
         run = Run(plan, plan.task.data[plan.recipe.data].load())
+        saved = folder.begin(plan.recipe)
         if saved is not None:
             run.restore(saved)
             watcher.say(f"resuming {folder.path} at step {run.step} of {plan.num_steps}")
@@ -229,9 +229,7 @@ def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Calla
             run.seconds = earlier + time.monotonic() - begun
             folder.append(row)
             checkpoint.save(run.state(), folder.checkpoint)
-            watcher.epoch(
-                Progress(**{**vars(progress), "loss": row["loss"], "accuracy": run.accuracy})
-            )
+            watcher.epoch(Progress(**{**vars(progress), "loss": row["loss"], "accuracy": run.accuracy}))
         elif run.step % LOG_EVERY == 0:
             folder.append(row)
         if stop() and run.step < plan.num_steps:

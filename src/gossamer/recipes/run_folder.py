@@ -72,7 +72,7 @@ class RunFolder:
     def begin(self, recipe: Recipe) -> Checkpoint | None:
         """Prepare the folder for this recipe; returns the state to go on from, or None for a start at step 0."""
         text = resolved.to_yaml(recipe)
-        if self.recipe.is_file():
+        if self.recipe.is_file() and (self.checkpoint.is_file() or self.is_finished):
             self._expect_same(recipe, self.recipe.read_text(encoding="utf-8"), self.recipe)
         elif self.checkpoint.is_file():
             raise CheckpointError(

@@ -1,0 +1,164 @@
+"""A run: trains, stops, goes on as if it had never stopped, refuses what is not its own."""
+
+import json
+
+import pytest
+import torch
+from helpers import Notes, never, plan
+from safetensors.torch import load_file
+
+from gossamer.errors import CheckpointError
+from gossamer.recipes import checkpoint, loop
+from gossamer.recipes.run_folder import RunFolder
+
+
+def stop_after(count):
+    """Says stop when it has been asked that often."""
+    asked = iter(range(1, 10_000))
+    return lambda: next(asked) >= count
+
+
+def rows_without_time(folder):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in folder.rows()]
+
+
+def train(folder, *overrides, stop=never):
+    notes = Notes()
+    return loop.train(plan(*overrides), folder, notes, stop), notes
+
+
+def test_a_whole_run(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    result, notes = train(folder)
+    assert result["steps"] == 24
+    assert result["num_kept"] == round(0.1 * result["num_weights"])
+    assert abs(result["sparsity"] - 0.9) < 1e-5
+    assert json.loads(folder.result.read_text()) == result
+    assert [progress.epoch for progress in notes.epochs] == [1, 2, 3]
+    assert notes.steps[0].density > notes.steps[-1].density == pytest.approx(0.1, abs=1e-5)
+    weights, masks = load_file(folder.model), load_file(folder.masks)
+    assert set(weights) == {f"{layer}.{part}" for layer in (1, 3, 5) for part in ("weight", "bias")}
+    for name, mask in masks.items():
+        assert mask.dtype == torch.bool
+        assert (weights[name][~mask] == 0).all()
+    rows = folder.rows()
+    assert [row["step"] for row in rows] == [8, 10, 16, 20, 24]
+    assert rows[-1]["test_accuracy"] == result["test_accuracy"]
+
+
+@pytest.mark.parametrize("method", ["gradual", "rigl", "dense"])
+def test_a_resumed_run_is_bit_equal(tmp_path, method):
+    sections = {
+        "gradual": "method={name: gradual, sparsity: 0.9, stop: 60%, every: 2}",
+        "rigl": "method={name: rigl, sparsity: 0.8, stop: 75%, every: 3}",
+        "dense": "method=dense",
+    }
+    whole, parts = RunFolder(path=tmp_path / "whole"), RunFolder(path=tmp_path / "parts")
+    train(whole, sections[method])
+    for count in (3, 2, 8):  # stops in an epoch, and after its end
+        with pytest.raises(loop.Interrupted, match="the state is saved"):
+            train(parts, sections[method], stop=stop_after(count))
+        torch.manual_seed(99)  # what another program does in between must not matter
+    _, notes = train(parts, sections[method])
+    assert notes.lines == [f"resuming {parts.path} at step 13 of 24"]
+    assert whole.model.read_bytes() == parts.model.read_bytes()
+    assert rows_without_time(whole) == rows_without_time(parts)
+    if method != "dense":
+        assert whole.masks.read_bytes() == parts.masks.read_bytes()
+
+
+def test_metrics_behind_the_checkpoint_are_forgotten(tmp_path):
+    """As after a kill between a line of the metrics and the checkpoint."""
+    folder = RunFolder(path=tmp_path / "run")
+    with pytest.raises(loop.Interrupted):
+        train(folder, stop=stop_after(9))
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 10, "loss": 1}\n{"step": 1')
+    train(folder)
+    assert [row["step"] for row in folder.rows()] == [8, 10, 16, 20, 24]
+    assert folder.rows()[1]["loss"] != 1
+
+
+def test_a_finished_run_is_not_repeated(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    first, _ = train(folder)
+    again, notes = train(folder)
+    assert again == first
+    assert "finished run; nothing to do" in notes.lines[0]
+    assert not notes.steps
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path, finished):
+    folder = RunFolder(path=tmp_path / "run")
+    if finished:
+        train(folder)
+    else:
+        with pytest.raises(loop.Interrupted):
+            train(folder, stop=stop_after(9))
+    before = folder.checkpoint.read_bytes()
+    with pytest.raises(
+        CheckpointError,
+        match=r"another recipe \(method.sparsity: 0.8 here, 0.9 there; seed: 4 here, 3 there\)",
+    ):
+        train(folder, "method.sparsity=0.8", "seed=4")
+    assert folder.checkpoint.read_bytes() == before
+    folder.clear()
+    assert train(folder, "method.sparsity=0.8", "train.epochs=2")[0]["steps"] == 16
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    one, two = RunFolder(path=tmp_path / "one"), RunFolder(path=tmp_path / "two")
+    for folder, seed in ((one, "seed=1"), (two, "seed=2")):
+        with pytest.raises(loop.Interrupted):
+            train(folder, seed, stop=stop_after(9))
+    one.checkpoint.replace(two.checkpoint)
+    with pytest.raises(CheckpointError, match="seed: 2 here, 1 there"):
+        train(two, "seed=2")
+    two.recipe.unlink()
+    with pytest.raises(CheckpointError, match=r"no recipe\.yaml"):
+        train(two, "seed=2")
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
+    import errno
+    import os
+
+    folder = RunFolder(path=tmp_path / "run")
+    with pytest.raises(loop.Interrupted):
+        train(folder, stop=stop_after(9))
+    saved = checkpoint.load(folder.checkpoint).step
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        real = checkpoint.save
+        patch.setattr(checkpoint, "save", lambda *given: (patch.setattr(os, "fsync", full), real(*given)))
+        with pytest.raises(CheckpointError, match="No space left on device"):
+            train(folder)
+    assert checkpoint.load(folder.checkpoint).step == saved
+    result, _ = train(folder)
+    whole = RunFolder(path=tmp_path / "whole")
+    assert train(whole)[0]["test_loss"] == result["test_loss"]
+    assert whole.model.read_bytes() == folder.model.read_bytes()
+
+
+def test_two_processes_in_one_folder(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    with folder.locked(), pytest.raises(CheckpointError, match="another process is training"):
+        train(folder)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.precision=bf16"],
+        ["train.optimizer={kind: sgd, lr: 0.05}", "train.rate.kind=one_cycle"],
+        ["model=gossamer.tasks.models:mlp", "train.label_smoothing=0.1"],
+        ["method.pattern=block:2x1"],
+    ],
+)
+def test_variants_train(tmp_path, overrides):
+    result, _ = train(RunFolder(path=tmp_path / "run"), *overrides, "train.epochs=1")
+    assert result["steps"] == 8
