@@ -105,7 +105,33 @@ def test_refusals_of_two_inputs(engine):
         both.run({"a": ones, "b": ones})
 
 
+@pytest.mark.parametrize("max_batch", [1, 5])
+def test_max_batch_outside_the_range(engine, max_batch):
+    with pytest.raises(RuntimeFailure, match=r"expected max_batch from 2 to 4|max_batch: expected 2 to 4"):
+        load(two_inputs(), engine=engine, max_batch=max_batch)
+
+
+def test_fixed_batch(engine):
+    network = Network(
+        name="fixed",
+        inputs=(Input(name="a", shape=(2, 3)),),
+        outputs=(Output(name="b", value="b"), Output(name="same", value="a")),
+        nodes=(Node(op="relu", name="act", inputs=("a",), outputs=("b",)),),
+    )
+    found = load(packed_file.to_bytes(Manifest(network=network), {}), engine=engine, max_batch=2)
+    a = np.array([[-1, 0, 1], [2, -3, 4]], np.float32)
+    results = found.run(a)
+    assert np.array_equal(results["b"], np.maximum(a, 0))
+    assert np.array_equal(results["same"], a)
+    assert results["same"] is not a
+    with pytest.raises(RuntimeFailure, match=r"expected the shape \[2, 3\]"):
+        found.run(a[:1])
+
+
 def test_errors_of_files(engine, tmp_path):
+    (tmp_path / "short").write_bytes(FILE.read_bytes()[:-1])
+    with pytest.raises(FormatError, match=r"short: .*truncated"):
+        load(tmp_path / "short", engine=engine)
     with pytest.raises(FormatError):
         load(tmp_path / "absent", engine=engine)
     with pytest.raises(FormatError):

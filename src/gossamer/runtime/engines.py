@@ -52,6 +52,7 @@ class NativeEngine:
         max_bytes: int,
     ) -> None:
         self._module = module
+        self._where = "" if isinstance(source, bytes) else f"{source}: "
         try:
             file = module.File(source if isinstance(source, bytes) else str(source))
             self._session = module.Session(file, threads, max_batch, isa, max_bytes)
@@ -87,9 +88,11 @@ class NativeEngine:
     def _translated(self, error: Exception) -> GossamerError:
         kinds: Mapping[str, int] = self._module.KINDS
         kind = getattr(error, "kind", None)
-        if kind in (kinds["io"], kinds["format"]):
-            return FormatError(str(error))
-        return GraphError(str(error)) if kind == kinds["graph"] else RuntimeFailure(str(error))
+        if kind == kinds["io"]:
+            return FormatError(str(error))  # names the path itself
+        if kind == kinds["format"]:
+            return FormatError(f"{self._where}{error}")
+        return GraphError(f"{self._where}{error}") if kind == kinds["graph"] else RuntimeFailure(str(error))
 
 
 class ReferenceEngine:

@@ -33,6 +33,11 @@ class Session:
         self.manifest: Mapping[str, Json] = engine.manifest
         """The manifest as JSON values."""
         self._network = Network.from_json(self.manifest["network"])
+        for symbol, dim in self._network.dims.items():
+            if max_batch is not None and not dim.min <= max_batch <= dim.max:
+                raise RuntimeFailure(
+                    f"max_batch: expected {dim.min} to {dim.max} (the range of {symbol}), got {max_batch}"
+                )
 
     @property
     def engine(self) -> str:
