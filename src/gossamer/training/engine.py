@@ -311,6 +311,8 @@ class Sparsifier:
         self._correct_adam(optimizer)
         self.step += 1
         edited = self._editor.run(self.step, optimizer)
+        if edited:
+            self._owner.mask_gradients()
         assert self._support is not None
         self._apply_masks(with_state=edited or self._state_dirty or not self._support.zero_is_fixed)
         self._state_dirty = False
