@@ -15,10 +15,16 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "static": ("static", {}),
     "static magnitude": ("static", {"initial": "magnitude", "allocation": "uniform"}),
     "set": ("set", {"every": 3, "stop": 10}),
-    "set exclude": ("set", {"every": 3, "stop": 10, "exclude_dropped": True, "decay": "cosine", "drop_fraction": 0.5}),
+    "set exclude": (
+        "set",
+        {"every": 3, "stop": 10, "exclude_dropped": True, "decay": "cosine", "drop_fraction": 0.5},
+    ),
     "rigl": ("rigl", {"every": 3, "stop": 10, "drop_fraction": 0.5}),
     "rigl random": ("rigl", {"every": 3, "stop": 10, "drop_fraction": 0.5, "grow": "random"}),
-    "rigl mest score": ("rigl", {"every": 3, "stop": 10, "drop_fraction": 0.5, "criterion": "magnitude_gradient"}),
+    "rigl mest score": (
+        "rigl",
+        {"every": 3, "stop": 10, "drop_fraction": 0.5, "criterion": "magnitude_gradient"},
+    ),
 }
 
 PATTERNS: dict[str, float | None] = {  # pattern string: network sparsity asked for

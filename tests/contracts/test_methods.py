@@ -76,13 +76,18 @@ def test_contract(entry: str, pattern: str, autocast: bool) -> None:
             backward(twin, step, autocast=autocast)
             twin_optimizer.step()
             assert_equal(model, twin)
-            assert all(bool((mask == twin_sparsifier.masks[name]).all()) for name, mask in sparsifier.masks.items())
+            assert all(
+                bool((mask == twin_sparsifier.masks[name]).all()) for name, mask in sparsifier.masks.items()
+            )
     assert sparsifier.history == other[2].history
     for mask in sparsifier.masks.values():
         legal.check(as_matrix(mask))
     if PATTERNS[pattern] is not None:
         unit = max(legal.counts((16, 72)).step, legal.counts((16, 16)).step)
-        assert abs(sparsifier.summary().num_kept - sparsifier.summary().size * (1 - PATTERNS[pattern])) <= unit / 2 + 1
+        assert (
+            abs(sparsifier.summary().num_kept - sparsifier.summary().size * (1 - PATTERNS[pattern]))
+            <= unit / 2 + 1
+        )
     assert sparsifier.budget_met
     assert list(model.state_dict()) == keys
     report = sparsifier.finalize()

@@ -44,7 +44,9 @@ def batch(step: int, shape: tuple[int, ...] = (4, 1, 6, 6)) -> tuple[Tensor, Ten
     return torch.randn(shape, generator=generator), torch.randint(0, 4, (shape[0],), generator=generator)
 
 
-def backward(model: nn.Module, step: int, *, autocast: bool = False, shape: tuple[int, ...] = (4, 1, 6, 6)) -> None:
+def backward(
+    model: nn.Module, step: int, *, autocast: bool = False, shape: tuple[int, ...] = (4, 1, 6, 6)
+) -> None:
     """Fresh gradients of the batch of this step."""
     model.zero_grad()
     x, y = batch(step, shape)

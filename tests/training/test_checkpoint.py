@@ -63,12 +63,20 @@ def test_checkpoints_of_other_runs_are_refused_with_a_sentence() -> None:
     _, _, sparsifier = start()
     state = sparsifier.state_dict()
     other = Sparsifier(bottleneck(), METHOD)
-    with pytest.raises(CheckpointError, match=r"another model or protects other layers.*not in it: conv1.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"another model or protects other layers.*not in it: conv1.weight"
+    ):
         other.load_state_dict(state)
     with pytest.raises(CheckpointError, match=r"expected the state_dict of a Sparsifier.*got 0.weight"):
         sparsifier.load_state_dict(mlp().state_dict())
-    wider = Sparsifier(nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 4)), METHOD, protect=NOTHING)
-    with pytest.raises(CheckpointError, match=r"expected a mask of '0.weight' of shape \(9, 6\), got \(8, 6\)"):
+    wider = Sparsifier(
+        nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 4)),
+        METHOD,
+        protect=NOTHING,
+    )
+    with pytest.raises(
+        CheckpointError, match=r"expected a mask of '0.weight' of shape \(9, 6\), got \(8, 6\)"
+    ):
         wider.load_state_dict(state)
     static = Sparsifier(mlp(), Static(sparsity=0.6), protect=NOTHING)
     with pytest.raises(CheckpointError, match=r"another run: expected Static.*got RigL"):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import BudgetError, EngineError, MethodError, PatternError
-from gossamer.training import SET, Gradual, OneShot, Protection, RigL, Sparsifier, Static
+from gossamer.training import Gradual, OneShot, Protection, RigL, Sparsifier, Static
 from tests.training.helpers import (
     NOTHING,
     assert_dropped_is_zero,
@@ -68,8 +68,6 @@ def test_infinite_gradients_at_dropped_places_do_no_harm() -> None:
     optimizer.step()
     assert_dropped_is_zero(sparsifier, model, optimizer)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
-
-
 
 
 @pytest.mark.parametrize("clip_first", [False, True])
@@ -134,7 +132,16 @@ def test_a_step_that_the_scaler_skipped_is_no_step(name: str, unscale_first: boo
         method = rigl(criterion="magnitude_gradient")
         sparsifier = Sparsifier(model, method, optimizer, protect=NOTHING)
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=scaled)
-        for step, overflow in ((0, True), (0, False), (1, True), (1, False), (2, False), (3, True), (3, False), (4, False)):
+        for step, overflow in (
+            (0, True),
+            (0, False),
+            (1, True),
+            (1, False),
+            (2, False),
+            (3, True),
+            (3, False),
+            (4, False),
+        ):
             if overflow and not scaled:
                 continue
             x, y = batch(step, MLP)
@@ -216,7 +223,9 @@ def test_parameters_without_gradient_are_left_alone() -> None:
 def test_averaged_copies_are_masked() -> None:
     model = bottleneck()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
+    )
     twin = copy.deepcopy(model)
     loose = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     sparsifier = Sparsifier(model, rigl(), optimizer, ema=(average, twin, loose))
@@ -225,11 +234,15 @@ def test_averaged_copies_are_masked() -> None:
         optimizer.step()
         average.update_parameters(model)
         copies = [dict(average.module.named_parameters()), dict(twin.named_parameters()), loose]
-        assert_dropped_is_zero(sparsifier, model, optimizer, [{n: t.detach() for n, t in c.items()} for c in copies])
+        assert_dropped_is_zero(
+            sparsifier, model, optimizer, [{n: t.detach() for n, t in c.items()} for c in copies]
+        )
 
 
 def test_a_copy_of_another_model_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"ema: expected a copy of '2.weight' of shape \(8, 8\), got nothing of this name"):
+    with pytest.raises(
+        EngineError, match=r"ema: expected a copy of '2.weight' of shape \(8, 8\), got nothing of this name"
+    ):
         Sparsifier(mlp(), Static(sparsity=0.2), ema=bottleneck())
 
 
@@ -336,7 +349,9 @@ def test_finalize_removes_every_hook_and_counts_stray_values() -> None:
         (torch.optim.NAdam, {}, "NAdam corrects its bias with one step count a tensor.*adam_counts='shared'"),
     ],
 )
-def test_optimizers_that_cannot_serve_are_refused_by_name(kind: Any, settings: dict[str, Any], sentence: str) -> None:
+def test_optimizers_that_cannot_serve_are_refused_by_name(
+    kind: Any, settings: dict[str, Any], sentence: str
+) -> None:
     model = mlp()
     with pytest.raises(EngineError, match=sentence):
         Sparsifier(model, rigl(), kind(model.parameters(), **settings), protect=NOTHING)
@@ -344,7 +359,9 @@ def test_optimizers_that_cannot_serve_are_refused_by_name(kind: Any, settings: d
     assert bool(model[0].weight.all())
 
 
-@pytest.mark.parametrize("kind", [torch.optim.LBFGS, torch.optim.Adafactor, torch.optim.ASGD, torch.optim.Rprop])
+@pytest.mark.parametrize(
+    "kind", [torch.optim.LBFGS, torch.optim.Adafactor, torch.optim.ASGD, torch.optim.Rprop]
+)
 def test_they_serve_a_fixed_mask(kind: Any) -> None:
     model = mlp()
     optimizer = kind(model.parameters(), lr=0.01)
@@ -386,15 +403,17 @@ def test_an_unknown_optimizer_is_looked_at_before_an_edit() -> None:
 def test_wrong_use_is_answered_with_a_sentence() -> None:
     model = mlp()
     stranger = torch.optim.SGD(mlp().parameters(), lr=0.1)
-    with pytest.raises(EngineError, match="the optimizer does not hold '0.weight'"):
+    with pytest.raises(EngineError, match=r"the optimizer does not hold '0\.weight'"):
         Sparsifier(model, Static(sparsity=0.5), stranger, protect=NOTHING)
-    with pytest.raises(EngineError, match="expected a torch.optim.Optimizer, got str"):
+    with pytest.raises(EngineError, match=r"expected a torch.optim.Optimizer, got str"):
         Sparsifier(model, Static(sparsity=0.5), "sgd", protect=NOTHING)  # type: ignore[arg-type]
-    with pytest.raises(BudgetError, match="got 1.2"):
+    with pytest.raises(BudgetError, match=r"got 1.2"):
         Static(sparsity=1.2)
     with pytest.raises(BudgetError, match=r"left dense here: 0.weight \(protected: first layer\), 4.weight"):
         Sparsifier(model, Static(sparsity=0.9))
-    with pytest.raises(PatternError, match="'2.weight' is named in layers but cannot be masked with block:3x1"):
+    with pytest.raises(
+        PatternError, match=r"'2\.weight' is named in layers but cannot be masked with block:3x1"
+    ):
         Sparsifier(model, Static(sparsity=0.3, pattern="block:3x1"), layers=["2"])
     with pytest.raises(MethodError, match="reads gradients, of which there are none at step 0"):
         OneShot(sparsity=0.5, criterion="taylor")
@@ -411,7 +430,7 @@ def test_given_masks() -> None:
     assert torch.equal(sparsifier.masks["2.weight"], masks["2.weight"])
     assert is_plus_zero(model[2].weight[~masks["2.weight"]].detach())
     sparsifier.finalize()
-    with pytest.raises(PatternError, match="masks: '2.weight'"):
+    with pytest.raises(PatternError, match=r"masks: '2\.weight'"):
         Sparsifier(mlp(), Static(initial="given", pattern="2:4"), masks=masks)
 
 
@@ -431,7 +450,9 @@ def test_summary_lists_layers_left_dense_and_counts_them() -> None:
 def test_peak_is_what_was_kept_at_most() -> None:
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    sparsifier = Sparsifier(model, Gradual(sparsity=0.7, every=1, stop=3), optimizer, protect=Protection(first=False))
+    sparsifier = Sparsifier(
+        model, Gradual(sparsity=0.7, every=1, stop=3), optimizer, protect=Protection(first=False)
+    )
     kept = []
     for step in range(4):
         backward(model, step, shape=MLP)

@@ -43,7 +43,9 @@ def test_weights_that_count() -> None:
 
 
 def test_depthwise_and_misfits_are_listed() -> None:
-    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2), nn.Linear(10, 10), nn.Linear(8, 8))
+    model = nn.Sequential(
+        nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2), nn.Linear(10, 10), nn.Linear(8, 8)
+    )
     dense = choose(model, parse_pattern("block:8x1"), Protection(first=False, last=False), None).dense
     assert {name: reason for name, (_, reason) in dense.items()} == {
         "0.weight": "protected: depthwise",
@@ -66,7 +68,7 @@ def test_names_narrow_the_choice_and_exact_names_win_over_defaults() -> None:
 
 def test_names_that_match_nothing_are_errors() -> None:
     model = nn.ModuleDict({"encoder": nn.Linear(4, 4), "decoder": nn.Linear(4, 4)})
-    with pytest.raises(EngineError, match="layers: 'encodr' names no .*nearest: 'encoder'"):
+    with pytest.raises(EngineError, match=r"layers: 'encodr' names no .*nearest: 'encoder'"):
         choose(model, UNSTRUCTURED, NOTHING, ["encodr"])
     with pytest.raises(EngineError, match="Protection"):
         choose(model, UNSTRUCTURED, Protection(names=("head",)), None)
@@ -79,17 +81,23 @@ def test_names_that_match_nothing_are_errors() -> None:
 
 
 def test_nothing_to_mask_is_an_error_that_lists_why() -> None:
-    with pytest.raises(EngineError, match=r"got none \(0.weight: protected: first layer; 1.weight: protected: last layer\)"):
+    with pytest.raises(
+        EngineError, match=r"got none \(0.weight: protected: first layer; 1.weight: protected: last layer\)"
+    ):
         choose(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), UNSTRUCTURED, Protection(), None)
     with pytest.raises(EngineError, match="the model has no such layer"):
         choose(nn.Sequential(nn.ReLU()), UNSTRUCTURED, Protection(), None)
 
 
 def test_tied_weights_are_refused_or_left_dense() -> None:
-    model = nn.ModuleDict({"table": nn.Embedding(6, 4), "middle": nn.Linear(4, 4), "head": nn.Linear(4, 6, bias=False)})
+    model = nn.ModuleDict(
+        {"table": nn.Embedding(6, 4), "middle": nn.Linear(4, 4), "head": nn.Linear(4, 6, bias=False)}
+    )
     model["head"].weight = model["table"].weight
     assert list(choose(model, UNSTRUCTURED, Protection(first=False), None).masked) == ["middle.weight"]
-    with pytest.raises(EngineError, match=r"'head.weight' is tied: it is the same parameter as 'table.weight'"):
+    with pytest.raises(
+        EngineError, match=r"'head.weight' is tied: it is the same parameter as 'table.weight'"
+    ):
         choose(model, UNSTRUCTURED, NOTHING, None)
 
 

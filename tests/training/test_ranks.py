@@ -65,7 +65,7 @@ def test_other_ranks_receive_and_do_not_compute(monkeypatch: pytest.MonkeyPatch)
 def test_an_error_of_rank_0_ends_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "dist", TwoRanks([[1, 0, 0]]))
     with pytest.raises(EngineError, match="rank 0 could not decide"):
-        ranks.decide(lambda: {}, MASKS)
+        ranks.decide(dict, MASKS)
 
 
 def test_hashes_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,17 +17,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gossamer.errors import EngineError, PatternError
+from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import parse_pattern
-from gossamer.sparsity.view import as_matrix
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.checkpoint import Saved, from_state
 from gossamer.training.counting import check_reachable
 from gossamer.training.editor import Editor
 from gossamer.training.guard import LoadGuard, owners_of, place
 from gossamer.training.layers import choose, find_weights
-from gossamer.training.masks import MaskOwner, named_copies
+from gossamer.training.masks import MaskOwner, named_copies, put_given
 from gossamer.training.methods.method import Method
 from gossamer.training.optimizers import Support, check_optimizer
 from gossamer.training.protection import Protection
@@ -348,22 +347,8 @@ class Sparsifier:
 
     def _start(self, masks: Mapping[str, Tensor] | None) -> None:
         """The masks before the first step: those given, then the edits at step 0. Optimizer state is not touched before a step."""
-        for name in self._owner.slots if masks is not None else ():
-            assert masks is not None
-            if (
-                name not in masks
-                or tuple(masks[name].shape) != tuple(self.masks[name].shape)
-                or masks[name].dtype != torch.bool
-            ):
-                got = f"{masks[name].dtype} of shape {tuple(masks[name].shape)}" if name in masks else "none"
-                raise EngineError(
-                    f"masks: expected a bool mask of {name!r} of shape {tuple(self.masks[name].shape)}, got {got}"
-                )
-            try:
-                self.pattern.check(as_matrix(masks[name]))
-            except PatternError as error:
-                raise PatternError(f"masks: {name!r}: {error}") from None
-            self._owner.put(name, masks[name])
+        if masks is not None:
+            put_given(self._owner, masks, self.pattern)
         self._editor.run(0, None)
         self._editor.digest()
         self._editor.note_kept(start=True)

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossamer.errors import EngineError
+from gossamer.errors import EngineError, PatternError
+from gossamer.sparsity.patterns import Pattern
+from gossamer.sparsity.view import as_matrix
 from gossamer.training.layers import Slot, unwrap
 from gossamer.training.optimizers import state_tensors
 
@@ -107,6 +109,23 @@ class MaskOwner:
                 )
                 self._dropped[name] = ~self._kept[name]
         return list(self._dropped.items())
+
+
+def put_given(owner: MaskOwner, masks: Mapping[str, Tensor], pattern: Pattern) -> None:
+    """Takes over a user's masks, one for each weight of the owner, if they are bool, of the right shape and legal in the pattern."""
+    for name, current in owner.kept.items():
+        mask = masks.get(name)
+        if mask is None or mask.shape != current.shape or mask.dtype != torch.bool:
+            got = "none" if mask is None else f"{mask.dtype} of shape {tuple(mask.shape)}"
+            raise EngineError(
+                f"masks: expected a bool mask of {name!r} of shape {tuple(current.shape)}, got {got}"
+            )
+        try:
+            pattern.check(as_matrix(mask))
+        except PatternError as error:
+            raise PatternError(f"masks: {name!r}: {error}") from None
+    for name in owner.slots:
+        owner.put(name, masks[name])
 
 
 def named_copies(averages: object, slots: Mapping[str, Slot]) -> tuple[dict[str, Tensor], ...]:

@@ -52,7 +52,9 @@ def test_an_exchange_without_edits_is_static() -> None:
     assert torch.equal(weights(exchange), weights(static))
 
 
-@pytest.mark.parametrize("method", [OneShot(sparsity=0.0), Gradual(sparsity=0.0, every=2, stop=4), Static(sparsity=0.0)])
+@pytest.mark.parametrize(
+    "method", [OneShot(sparsity=0.0), Gradual(sparsity=0.0, every=2, stop=4), Static(sparsity=0.0)]
+)
 def test_sparsity_zero_is_dense_training(method: Method) -> None:
     model, sparsifier = train(method)
     dense = mlp()

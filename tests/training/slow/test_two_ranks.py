@@ -29,7 +29,9 @@ def train(rank: int, method: str, results: str) -> None:
     torch.manual_seed(100 + rank)  # must not matter
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     # Another seed on each rank: rank 0 decides all the same.
-    sparsifier = Sparsifier(model, METHODS[method](sparsity=0.6, **SETTINGS[method]), optimizer, protect=NOTHING, seed=rank)
+    sparsifier = Sparsifier(
+        model, METHODS[method](sparsity=0.6, **SETTINGS[method]), optimizer, protect=NOTHING, seed=rank
+    )
     for step in range(9):
         backward(model, 2 * step + rank, shape=MLP)
         optimizer.step()
