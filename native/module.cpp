@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>
@@ -149,8 +150,9 @@ class Session {
         elements *= static_cast<size_t>(n);
         sizes.push_back(static_cast<size_t>(n));
       }
-      std::unique_ptr<float[]> buffer(new float[elements]);   // not zeroed: the run writes every element
+      std::unique_ptr<float[]> buffer(new (std::nothrow) float[elements]);   // not zeroed: the run writes every element
       float* data = buffer.get();
+      if (data == nullptr) throw Failure{GSM_MEMORY, "expected memory for an output of shape " + words(shape) + ", got none; choose a smaller batch"};
       nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
       static_cast<void>(buffer.release());            // the capsule owns it now
       results.append(Output(data, sizes.size(), sizes.data(), owner).cast());

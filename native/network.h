@@ -13,7 +13,7 @@ namespace gossamer {
 enum class DType { f32, f16 };
 enum class Format { dense, unstructured, block, n_of_m, gather_scatter, window };
 
-// Raw bytes of one component tensor inside the file; valid as long as the File that owns the mapping lives.
+// Raw bytes of one component tensor inside the file, at any alignment; valid as long as the File lives.
 struct Part {
   const uint8_t* data = nullptr;
   size_t bytes = 0;
@@ -79,7 +79,7 @@ struct Network {
   std::vector<std::pair<std::string, int>> outputs;   // output name, value index
 };
 
-// Owns the bytes of a packed file (mapped or copied) and the network checked from them.
+// Owns the bytes of a packed file (a copy, never a mapping: reader.cpp tells why) and the network checked from them.
 struct File {
   std::string manifest;                       // the JSON text, as stored
   Network network;
