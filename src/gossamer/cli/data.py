@@ -11,7 +11,7 @@ from gossamer.cli.output import Json, Output
 
 app = typer.Typer(help="List, fetch and find data sets.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="Name of a data set (gossamer data list).")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set (gossamer data list).")]
 
 
 @app.command("list")

@@ -11,7 +11,7 @@ from gossamer.cli.output import Json, Output
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A packed file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A packed file.")],
     threads: Annotated[int, typer.Option(help="Threads to plan for (kernels may depend on it).")] = 1,
     json: Json = False,
 ) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from gossamer.errors import GossamerError
+
+if TYPE_CHECKING:
+    from gossamer.runtime import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class Description:
         ]
         if self.num_weights:
             share = 1 - self.num_kept / self.num_weights
-            lines.append(f"weights kept: {self.num_kept:,} of {self.num_weights:,} (sparsity {share:.2%})")
+            lines.append(f"weights stored: {self.num_kept:,} of {self.num_weights:,} ({share:.2%} absent)")
         return lines + [f"{key}: {value}" for key, value in self.facts.items()]
 
     def to_dict(self) -> dict[str, object]:
@@ -82,11 +87,21 @@ class Description:
         return {**asdict(self), "num_kept": self.num_kept, "num_weights": self.num_weights}
 
 
-def describe(path: Path, *, threads: int) -> Description:
-    """Read, check and plan a packed file."""
+def open_session(path: Path, *, threads: int) -> Session:
+    """Load a packed file; errors name the file."""
     from gossamer.runtime import load
 
-    session = load(path, threads=threads)
+    try:
+        return load(path, threads=threads)
+    except GossamerError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from None
+
+
+def describe(path: Path, *, threads: int) -> Description:
+    """Read, check and plan a packed file."""
+    session = open_session(path, threads=threads)
     manifest: Mapping[str, Any] = session.manifest
     weights: Mapping[str, Any] = manifest["weights"]
     nodes = {node["name"]: node for node in manifest["network"]["nodes"]}

@@ -12,8 +12,8 @@ app = typer.Typer(
     help="List, show and check recipes; print their JSON schema.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Recipe = Annotated[str, typer.Argument(help="Name of a shipped recipe or a .yaml file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top.")]
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe or a .yaml file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings on top.")]
 
 
 @app.command("list")

@@ -11,8 +11,8 @@ from gossamer.cli.output import Json, Output
 
 
 def run(
-    file: Annotated[Path, typer.Argument(help="A packed file.")],
-    input: Annotated[Path, typer.Argument(help="An .npy or .npz file, or an image.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A packed file.")],
+    input: Annotated[Path, typer.Argument(metavar="INPUT", help="An .npy or .npz file, or an image.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the outputs: .npy for one, .npz for several.")
     ] = None,
@@ -29,11 +29,10 @@ def run(
       gossamer run model.safetensors photo.png
       gossamer run model.safetensors batch.npy -o answers.npy
     """
-    from gossamer.cli import arrays
-    from gossamer.runtime import load
+    from gossamer.cli import arrays, packed
 
     output = Output(json)
-    session = load(file, threads=threads)
+    session = packed.open_session(file, threads=threads)
     given = arrays.read_inputs(input, session.inputs, session.preprocessing)
     answers = session.run(given)
     if out is not None:

@@ -17,11 +17,14 @@ from gossamer.errors import CheckpointError
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a shipped recipe (gossamer recipes list) or a .yaml file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="Name of a shipped recipe (gossamer recipes list) or a .yaml file."
+        ),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings on top, such as train.epochs=3 seed=1."),
+        typer.Argument(metavar="KEY=VALUE", help="Settings on top, such as train.epochs=3 seed=1."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME.")] = None,
     quick: Annotated[

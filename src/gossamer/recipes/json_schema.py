@@ -52,7 +52,7 @@ def schema() -> dict[str, Any]:
     for definition in [document, *definitions.values(), *choices]:
         if definition.get("type") == "object" and "properties" in definition:
             definition["additionalProperties"] = False
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Gossamer recipe", **document}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "Gossamer recipe"}
 
 
 def text() -> str:
