@@ -47,3 +47,19 @@ def project_gs(
     bundles: int,
     mask: NDArray[np.uint8],
 ) -> int: ...
+def spmm(
+    values: NDArray[np.float32],
+    row_start: NDArray[np.uint32],
+    columns: NDArray[np.uint32],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    isa: str,
+) -> int: ...
+def spmv(
+    values: NDArray[np.float32],
+    row_start: NDArray[np.uint32],
+    columns: NDArray[np.uint32],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    isa: str,
+) -> int: ...
