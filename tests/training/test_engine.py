@@ -423,6 +423,52 @@ def test_wrong_use_is_answered_with_a_sentence() -> None:
         Sparsifier(model, Static(initial="given"), protect=NOTHING)
 
 
+def test_a_diverged_run_says_so_at_the_edit() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    Sparsifier(model, rigl(every=1), optimizer, protect=NOTHING)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    with pytest.raises(EngineError, match=r"'0\.weight': expected scores without NaN.*training has diverged"):
+        optimizer.step()
+
+
+def test_learning_rate_schedulers_do_not_count_twice() -> None:
+    model = mlp()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10)
+    sparsifier = Sparsifier(model, rigl(), optimizer, protect=NOTHING)
+    for step in range(5):
+        backward(model, step, shape=MLP)
+        optimizer.step()
+        scheduler.step()
+    assert sparsifier.step == 5
+
+
+class Wrapped(torch.optim.SGD):
+    """A user's subclass: torch runs the hooks for its step and again for its parent's."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+def test_a_step_that_calls_its_parents_step_is_one_step() -> None:
+    model = mlp()
+    optimizer = Wrapped(model.parameters(), lr=0.1, momentum=0.9)
+    sparsifier = Sparsifier(model, rigl(), optimizer, protect=NOTHING)
+
+    def broken() -> float:
+        raise ValueError("a batch that cannot be read")
+
+    for step in range(5):
+        backward(model, step, shape=MLP)
+        with pytest.raises(ValueError, match="cannot be read"):
+            optimizer.step(broken)
+        optimizer.step()
+        assert_dropped_is_zero(sparsifier, model, optimizer)
+    assert sparsifier.step == 5
+
+
 def test_given_masks() -> None:
     model = mlp()
     masks = {"2.weight": torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) > 0.5}

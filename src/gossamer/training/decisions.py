@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gossamer.errors import GossamerError
+from gossamer.errors import EngineError, GossamerError
 from gossamer.sparsity.criteria import Criterion, View
 from gossamer.sparsity.growth import Random
 from gossamer.sparsity.patterns import Pattern
@@ -51,16 +51,16 @@ def _decide_one(
     before = view.mask
     kept = before
     if drop_to is not None and edit.drop_by is not None and drop_to < int(before.sum()):
-        scores = _drop_scores(edit.drop_by, view, drop_to, generator)
-        kept = pattern.mask(scores.masked_fill(~before, _LAST), drop_to)
+        scores = _drop_scores(edit.drop_by, view, drop_to, generator).masked_fill(~before, _LAST)
+        kept = pattern.mask(_without_nan(scores), drop_to)
         assert int(kept.sum()) == drop_to
         assert not bool((kept & ~before).any())
     mask = kept
     if grow_to is not None and edit.grow_by is not None and grow_to > int(kept.sum()):
-        scores = edit.grow_by(replace(view, mask=kept), grow_to, generator)
+        scores = edit.grow_by(replace(view, mask=kept), grow_to, generator).masked_fill(kept, 0.0)
         if edit.exclude_dropped:
             scores = scores.masked_fill(before & ~kept, _LAST)
-        mask = pattern.mask(scores, grow_to, keep=kept)
+        mask = pattern.mask(_without_nan(scores), grow_to, keep=kept)
         assert int(mask.sum()) == grow_to
         assert not bool((kept & ~mask).any())
     return Decision(mask=mask, fresh=mask & ~kept)
@@ -68,3 +68,12 @@ def _decide_one(
 
 def _drop_scores(drop_by: Criterion | Random, view: View, k: int, generator: torch.Generator) -> Tensor:
     return drop_by(view, k, generator) if isinstance(drop_by, Random) else drop_by(view, k)
+
+
+def _without_nan(scores: Tensor) -> Tensor:
+    if bool(torch.isnan(scores).any()):
+        raise EngineError(
+            f"expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}: weights or gradients have "
+            "become NaN, so training has diverged before this edit; lower the learning rate or clip gradients"
+        )
+    return scores

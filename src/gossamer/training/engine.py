@@ -27,7 +27,7 @@ from gossamer.training.editor import Editor
 from gossamer.training.guard import LoadGuard, owners_of, place
 from gossamer.training.layers import choose, find_weights
 from gossamer.training.masks import MaskOwner, named_copies, put_given
-from gossamer.training.methods.method import Method
+from gossamer.training.methods.method import Method, final_sparsity
 from gossamer.training.optimizers import Support, check_optimizer
 from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary
@@ -165,7 +165,10 @@ class Sparsifier:
             for name, shape in self._editor.shapes.items()
         ]
         return Summary(
-            step=self.step, requested=self.method.sparsity, rows=tuple(rows), peak_kept=self._editor.peak_kept
+            step=self.step,
+            requested=final_sparsity(self.method),
+            rows=tuple(rows),
+            peak_kept=self._editor.peak_kept,
         )
 
     # What a user's loop calls.

@@ -13,7 +13,9 @@ from gossamer.training.methods.rigl import RigL
 from gossamer.training.methods.set import SET
 from gossamer.training.methods.static import Static
 
-METHODS: Mapping[str, type[Method]] = {
+AnyMethod = OneShot | Gradual | Static | SET | RigL
+
+METHODS: Mapping[str, type[AnyMethod]] = {
     "one_shot": OneShot,
     "gradual": Gradual,
     "static": Static,
@@ -21,4 +23,4 @@ METHODS: Mapping[str, type[Method]] = {
     "rigl": RigL,
 }
 
-__all__ = ["METHODS", "SET", "Gradual", "Method", "OneShot", "RigL", "Static"]
+__all__ = ["METHODS", "SET", "AnyMethod", "Gradual", "Method", "OneShot", "RigL", "Static"]
