@@ -81,7 +81,7 @@ struct Weighed {
   int64_t kept = 0, total = 0;
   std::string reason;
 };
-constexpr double kDenseAbove = 0.5;
+constexpr double kDenseAbove = 0.6;
 Weighed weigh(const Weight& weight, Budget& budget);
 
 // 1 when rows in fours share all their columns (r x 1 blocks with 4 | r); the share of useful multiplications otherwise.
