@@ -448,7 +448,11 @@ def test_learning_rate_schedulers_do_not_count_twice() -> None:
 class Wrapped(torch.optim.SGD):
     """A user's subclass: torch runs the hooks for its step and again for its parent's."""
 
+    fails = False
+
     def step(self, closure: Any = None) -> Any:
+        if self.fails:
+            raise ValueError("a batch that cannot be read")
         return super().step(closure)
 
 
@@ -464,6 +468,10 @@ def test_a_step_that_calls_its_parents_step_is_one_step() -> None:
         backward(model, step, shape=MLP)
         with pytest.raises(ValueError, match="cannot be read"):
             optimizer.step(broken)
+        optimizer.fails = True
+        with pytest.raises(ValueError, match="cannot be read"):
+            optimizer.step()
+        optimizer.fails = False
         optimizer.step()
         assert_dropped_is_zero(sparsifier, model, optimizer)
     assert sparsifier.step == 5

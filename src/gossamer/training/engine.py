@@ -31,6 +31,7 @@ from gossamer.training.methods.method import Method, final_sparsity
 from gossamer.training.optimizers import Support, check_optimizer
 from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary
+from gossamer.training.steps import StepCalls
 
 ADAM_COUNTS = ("per_weight", "shared")
 
@@ -109,9 +110,8 @@ class Sparsifier:
         self._hooks: list[RemovableHandle] = []
         self._guards: list[RemovableHandle] = []
         self._finalized = False
-        self._depth = 0  # optimizer steps that have begun and not ended
+        self._calls = StepCalls()
         self._state_dirty = True  # something may have written optimizer state at dropped places
-        self._without_state: list[Tensor] = []
         self._unmasked: (
             dict[str, Tensor] | None
         ) = {}  # weights before their first masking, until the first step
@@ -268,8 +268,7 @@ class Sparsifier:
     def _before_step(
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any] | None:
-        self._depth += 1
-        if self._depth > 1:  # a subclass whose step calls its base class's step: torch runs the hooks of both
+        if not self._calls.begins():
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
@@ -277,12 +276,8 @@ class Sparsifier:
             return None
 
         def closure_then_mask() -> Any:
-            try:
-                loss = closure()
-                self._gradients_ready(optimizer)
-            except BaseException:
-                self._depth = 0  # the step ends here
-                raise
+            loss = closure()
+            self._gradients_ready(optimizer)
             return loss
 
         if len(args) > 1:
@@ -291,24 +286,16 @@ class Sparsifier:
 
     def _gradients_ready(self, optimizer: Optimizer) -> None:
         self.mask_gradients()
-        scale = getattr(
-            optimizer, "grad_scale", None
-        )  # a fused optimizer under a scaler unscales inside its step
+        scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer unscales inside its step
         if scale is not None:
             self._editor.gradients.divide(scale)
-        if getattr(optimizer, "found_inf", None) is not None:
-            parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
-            self._without_state = [
-                p for p in parameters if p not in optimizer.state or not optimizer.state[p]
-            ]
+        self._calls.note_state(optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._depth -= 1
-        if self._depth > 0:
+        if not self._calls.ends():
             return
-        found_inf = getattr(optimizer, "found_inf", None)
-        if found_inf is not None and bool(found_inf):
-            self._forget_skipped_step(optimizer)
+        if self._calls.was_skipped(optimizer):
+            self._editor.gradients.clear()
             return
         self._correct_adam(optimizer)
         self.step += 1
@@ -319,14 +306,6 @@ class Sparsifier:
         self._apply_masks(with_state=edited or self._state_dirty or not self._support.zero_is_fixed)
         self._state_dirty = False
         self._unmasked = None
-        self._editor.gradients.clear()
-
-    def _forget_skipped_step(self, optimizer: Optimizer) -> None:
-        """A fused optimizer has run and changed no weight. Fused SGD makes its momentum buffers from uninitialised memory before it looks
-        at found_inf, so state that this step created is removed."""
-        for parameter in self._without_state:
-            optimizer.state.pop(parameter, None)
-        self._without_state = []
         self._editor.gradients.clear()
 
     @torch.no_grad()
