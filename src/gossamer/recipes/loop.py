@@ -95,6 +95,7 @@ class Run:
         self.loss_sum = 0.0
         self.seconds = 0.0
         self.accuracy: float | None = None
+        self._measured: tuple[int, tuple[float, float]] | None = None
         self._order: tuple[int, Integers] | None = None
 
     @property
@@ -156,7 +157,12 @@ class Run:
         return value
 
     def measure(self) -> tuple[float, float]:
-        """Accuracy and mean loss on the test images."""
+        """Accuracy and mean loss on the test images, as the model is now."""
+        if self._measured is None or self._measured[0] != self.step:
+            self._measured = self.step, self._measure()
+        return self._measured[1]
+
+    def _measure(self) -> tuple[float, float]:
         self.model.eval()
         correct, loss_sum, count = 0, 0.0, self.plan.test_images
         with torch.inference_mode(), self._precision():
