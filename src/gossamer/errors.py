@@ -16,6 +16,10 @@ class PatternError(GossamerError):
     """A pattern is malformed, does not fit a shape, or a mask breaks it."""
 
 
+class FileError(GossamerError):
+    """A file cannot be read or written: it is absent, no permission, no room."""
+
+
 class FormatError(GossamerError):
     """A packed file or a compact matrix is malformed."""
 

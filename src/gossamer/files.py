@@ -1,30 +1,60 @@
-"""Writing results so that a reader never sees half a file."""
+"""Writing results so that a reader never sees half a file: everything that Gossamer saves goes through `write_atomic`."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
-from gossamer.errors import GossamerError
+from gossamer.errors import FileError
 
 
-def write_atomic(path: Path, content: bytes) -> Path:
-    """Write beside the target, flush to disk, rename over it. The old file stays whole if anything fails."""
+def write_atomic(path: Path, content: bytes | Iterable[bytes | memoryview]) -> Path:
+    """Write `content` (whole, or in pieces) beside `path`, sync it to the disk, rename it over `path`; `path`.
+
+    Folders that are missing are made. A link stays a link: the file that it points to is replaced. A file that was there keeps its
+    permissions. If anything fails, also half way through the pieces, the old file stays whole; FileError says why.
+    """
+    target = path.resolve()
+    temporary = target.with_name(
+        f".gossamer-{secrets.token_hex(8)}.tmp"
+    )  # short: `path` may have the longest name there is
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        mode = _mode(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            try:
+                for piece in (content,) if isinstance(content, bytes) else content:
+                    file.write(piece)
+                file.flush()
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except OSError as error:
-        raise GossamerError(f"cannot write {path}: {error}; expected a writable folder with room") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise GossamerError(f"cannot write {path}: {error}; the file that was there is unchanged") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        raise FileError(
+            f"cannot write {path}: {error.strerror or error}{_room(target.parent)}; nothing was changed there: "
+            "free some space or choose another folder"
+        ) from error
     return path
+
+
+def _mode(target: Path) -> int | None:
+    """Permissions of the file that will be replaced, None where there is none; a folder or a device is no file to replace."""
+    try:
+        found = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found):
+        raise FileError(f"cannot write {target}: expected a file or a new name, got a folder or a device")
+    return stat.S_IMODE(found)
+
+
+def _room(folder: Path) -> str:
+    return f" ({shutil.disk_usage(folder).free} bytes free in {folder})" if folder.is_dir() else ""

@@ -12,7 +12,7 @@ from gossamer import bench
 from gossamer.bench import memory
 from gossamer.bench.measure import Timing
 from gossamer.bench.result import BenchResult, EngineResult
-from gossamer.errors import FormatError, RuntimeFailure
+from gossamer.errors import FileError, RuntimeFailure
 from tests.bench.networks import images, tokens
 
 
@@ -98,7 +98,7 @@ def test_batch_outside_of_the_file(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FormatError, match="nowhere"):
+    with pytest.raises(FileError, match="nowhere"):
         bench.run(tmp_path / "nowhere.safetensors")
 
 

@@ -1,8 +1,6 @@
 """The packed file: round trip, determinism, the committed file of version 1, atomic writing, refusals of broken files."""
 
-import errno
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from gossamer import formats
-from gossamer.errors import FormatError, GossamerError, GraphError
+from gossamer.errors import FileError, FormatError, GossamerError, GraphError
 from gossamer.formats import container, packed_file
 from gossamer.graph import FreeDim, Input, Manifest, Network, Node, Output
 from gossamer.runtime import load
@@ -94,39 +92,21 @@ def test_every_format_is_in_the_committed_file():
     assert {weight.format for weight in weights} == set(formats.FORMATS)
 
 
-class FullDisk:
-    def __init__(self, stream):
-        self.stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.stream.close()
-
-    def write(self, piece):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+def test_writing_is_atomic_and_wrong_weights_change_nothing(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"old")
-    opened = os.fdopen
-    monkeypatch.setattr(packed_file.os, "fdopen", lambda *a: FullDisk(opened(*a)))
-    with pytest.raises(FormatError, match=r"net\.safetensors.*No space left.*bytes free"):
-        packed_file.write(path, Manifest(network=NETWORK), WEIGHTS)
+    with pytest.raises(FormatError, match=r"weight 'b'.*finite"):
+        packed_file.write(path, Manifest(network=NETWORK), {**WEIGHTS, "b": np.full(3, np.nan, np.float32)})
     assert path.read_bytes() == b"old"
+    packed_file.write(path, Manifest(network=NETWORK), WEIGHTS)
+    assert packed_file.read(path).size == path.stat().st_size
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_folder_and_file(tmp_path):
-    with pytest.raises(FormatError, match="nowhere"):
-        packed_file.write(tmp_path / "nowhere" / "x", Manifest(network=NETWORK), WEIGHTS)
-    with pytest.raises(FormatError, match="No such file"):
-        packed_file.read(tmp_path / "absent")
+@pytest.mark.parametrize("name", ["absent", ".", "a\0b", ""])
+def test_what_cannot_be_read(tmp_path, name: str):
+    with pytest.raises(FileError, match="expected a readable packed file"):
+        packed_file.read(tmp_path / name)
 
 
 def test_every_truncation_is_refused():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gossamer.errors import FormatError, GraphError, RuntimeFailure
+from gossamer.errors import FileError, FormatError, GraphError, RuntimeFailure
 from gossamer.formats import packed_file
 from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
 from gossamer.kernels import native
@@ -132,8 +132,9 @@ def test_errors_of_files(engine, tmp_path):
     (tmp_path / "short").write_bytes(FILE.read_bytes()[:-1])
     with pytest.raises(FormatError, match=r"short: .*truncated"):
         load(tmp_path / "short", engine=engine)
-    with pytest.raises(FormatError):
-        load(tmp_path / "absent", engine=engine)
+    for name in ("absent", ".", "a\0b"):
+        with pytest.raises(FileError, match="expected a "):
+            load(tmp_path / name, engine=engine)
     with pytest.raises(FormatError):
         load(FILE.read_bytes()[:-1], engine=engine)
     with pytest.raises((GraphError, FormatError)):

@@ -1,13 +1,9 @@
 """The packed file: one network with its weights in one safetensors file (docs/formats/packed-file.md).
 
-`write` is atomic: the file appears whole or not at all, and an older file of that name stays until then.
-`read` checks
-everything (checksums, weights, operators, shapes) before it returns.
+`write` is atomic: the file appears whole or not at all, and an older file of that name stays until then. `read` checks everything
+(checksums, weights, operators, shapes) before it returns.
 """
 
-import os
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gossamer.errors import FormatError, GraphError
+from gossamer.errors import FileError, FormatError, GraphError
+from gossamer.files import write_atomic
 from gossamer.formats import codec, container
 from gossamer.formats.matrix import Array, PackedMatrix
 from gossamer.graph import Manifest, strict_json, validate
@@ -33,8 +30,12 @@ class PackedFile:
 
 
 def write(path: str | Path, manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) -> int:
-    """Write the file and return its size in bytes. A plain array stands for a dense float32 weight."""
-    return write_pieces(Path(path), _pieces(manifest, weights))
+    """Write the file and return its size in bytes. A plain array stands for a dense float32 weight.
+
+    FormatError or GraphError where the network or a weight is wrong, FileError where the file cannot be written; an older file of that
+    name is then unchanged.
+    """
+    return write_atomic(Path(path), _pieces(manifest, weights)).stat().st_size
 
 
 def to_bytes(manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) -> bytes:
@@ -43,47 +44,21 @@ def to_bytes(manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) ->
 
 
 def read(source: str | Path | bytes) -> PackedFile:
-    """Read and check a packed file from a path or from bytes; FormatError or GraphError says what is wrong
-    with it.
+    """Read and check a packed file from a path or from bytes.
+
+    FormatError or GraphError says what is wrong with it, FileError why there is nothing to read.
     """
     if isinstance(source, bytes):
         return _read(source)
     try:
         raw = Path(source).read_bytes()
-    except OSError as error:
-        raise FormatError(f"{source}: expected a readable packed file, got: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"expected a readable packed file, got {str(source)!r}: {reason}") from error
     try:
         return _read(raw)
     except (FormatError, GraphError) as error:
         raise type(error)(f"{source}: {error}") from error
-
-
-def write_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> int:
-    """Write `pieces` to a temporary file beside `path`, sync it to the disk and put it in place; the bytes
-    written.
-    """
-    folder = path.resolve().parent
-    temporary: Path | None = None
-    try:
-        handle, made = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)
-        temporary = Path(made)
-        with os.fdopen(handle, "wb") as stream:
-            size = sum(stream.write(piece) for piece in pieces)
-            stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        temporary = None
-    except OSError as error:
-        free = shutil.disk_usage(folder).free if folder.is_dir() else 0
-        raise FormatError(
-            f"{path}: expected to write the packed file, got: {error.strerror or error} ({free} bytes free in {folder}); "
-            "nothing was changed there: free some space or choose another folder"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-    return size
 
 
 def table(weights: Mapping[str, PackedMatrix]) -> dict[str, Json]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.errors import FormatError, GossamerError, GraphError, RuntimeFailure
+from gossamer.errors import FileError, FormatError, GossamerError, GraphError, RuntimeFailure
 from gossamer.formats import packed_file
 from gossamer.graph import Network, Node, strict_json
 from gossamer.graph.strict_json import Json
@@ -89,7 +89,7 @@ class NativeEngine:
         kinds: Mapping[str, int] = self._module.KINDS
         kind = getattr(error, "kind", None)
         if kind == kinds["io"]:
-            return FormatError(str(error))  # names the path itself
+            return FileError(str(error))  # names the path itself
         if kind == kinds["format"]:
             return FormatError(f"{self._where}{error}")
         return GraphError(f"{self._where}{error}") if kind == kinds["graph"] else RuntimeFailure(str(error))
