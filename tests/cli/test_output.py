@@ -2,7 +2,7 @@
 
 from gossamer.cli.output import Output
 from gossamer.cli.progress import TrainingView
-from gossamer.recipes.loop import Progress
+from gossamer.recipes.progress import Progress
 
 
 def test_progress_without_a_terminal_is_plain_lines(capsys):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gossamer.recipes import document, loop, validate
+from gossamer.recipes import document, validate
+from gossamer.recipes.progress import Progress
 from gossamer.recipes.validate import Plan
 
 RECIPE = """\
@@ -42,16 +43,16 @@ class Notes:
     """A watcher for tests."""
 
     lines: list[str] = field(default_factory=list)
-    steps: list[loop.Progress] = field(default_factory=list)
-    epochs: list[loop.Progress] = field(default_factory=list)
+    steps: list[Progress] = field(default_factory=list)
+    epochs: list[Progress] = field(default_factory=list)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
 
-    def step(self, progress: loop.Progress) -> None:
+    def step(self, progress: Progress) -> None:
         self.steps.append(progress)
 
-    def epoch(self, progress: loop.Progress) -> None:
+    def epoch(self, progress: Progress) -> None:
         self.epochs.append(progress)
 
 

@@ -11,11 +11,11 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from gossamer.recipes.loop import Progress
+    from gossamer.recipes.progress import Progress
 
 
 class TrainingView:
-    """A Watcher (see gossamer.recipes.loop) that prints to standard error."""
+    """A Watcher (see gossamer.recipes.progress) that prints to standard error."""
 
     def __init__(self, title: str) -> None:
         self._console = Console(file=sys.stderr, highlight=False, markup=False, soft_wrap=True)

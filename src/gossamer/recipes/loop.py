@@ -11,8 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from gossamer.errors import GossamerError
 from gossamer.export import load_model
 from gossamer.recipes import checkpoint, outcome
 from gossamer.recipes.checkpoint import Checkpoint
+from gossamer.recipes.progress import Progress, Watcher
 from gossamer.recipes.rates import factor_at
 from gossamer.recipes.resolved import to_yaml
 from gossamer.recipes.run_folder import RunFolder
@@ -33,36 +33,6 @@ from gossamer.training import Sparsifier
 LOG_EVERY = 10
 """Optimizer steps between two lines of the metrics."""
 TEST_BATCH = 250
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where the run is. seconds_left: estimated from this sitting's pace. accuracy: the last one measured on the test split."""
-
-    step: int
-    num_steps: int
-    epoch: int
-    epochs: int
-    loss: float
-    density: float
-    accuracy: float | None
-    seconds_left: float
-
-
-class Watcher(Protocol):
-    """Who is told how the run goes."""
-
-    def say(self, line: str) -> None:
-        """A line of text."""
-        ...
-
-    def step(self, progress: Progress) -> None:
-        """After every step."""
-        ...
-
-    def epoch(self, progress: Progress) -> None:
-        """After every epoch."""
-        ...
 
 
 class Interrupted(GossamerError):
@@ -235,7 +205,7 @@ def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Calla
             run.seconds = earlier + time.monotonic() - begun
             folder.append(row)
             checkpoint.save(run.state(), folder.checkpoint)
-            watcher.epoch(Progress(**{**vars(progress), "loss": row["loss"], "accuracy": run.accuracy}))
+            watcher.epoch(replace(progress, loss=run.loss_sum / plan.steps_per_epoch, accuracy=run.accuracy))
         elif run.step % LOG_EVERY == 0:
             folder.append(row)
         if stop() and run.step < plan.num_steps:

@@ -1,0 +1,36 @@
+"""What a run tells those who watch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where the run is. seconds_left: estimated from this sitting's pace. accuracy: the last one measured on the test split."""
+
+    step: int
+    num_steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    density: float
+    accuracy: float | None
+    seconds_left: float
+
+
+class Watcher(Protocol):
+    """Who is told how the run goes."""
+
+    def say(self, line: str) -> None:
+        """A line of text."""
+        ...
+
+    def step(self, progress: Progress) -> None:
+        """After every step."""
+        ...
+
+    def epoch(self, progress: Progress) -> None:
+        """After every epoch."""
+        ...
