@@ -221,7 +221,7 @@ class Planner {
       case Op::adaptive_avg_pool2d:
         take(true);
         spec.out = define(result, true);
-        scratch(slot(spec.in[0]).width);
+        scratch(2 * pool_span(n, slot(spec.in[0]).width, slot(spec.out).width));
         break;
       case Op::linear: {
         take(false);

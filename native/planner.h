@@ -110,6 +110,7 @@ std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerI
 std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
 std::unique_ptr<Step> make_copy(const Context& context, const Spec& spec);
 int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs, int threads, const Budget& budget);
+int64_t pool_span(const Node& node, int64_t width, int64_t out_width);      // floats of one line of a pool's scratch
 int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget);
 
 // Shared by the steps of planar slots.

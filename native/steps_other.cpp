@@ -172,6 +172,12 @@ std::unique_ptr<Step> make_copy(const Context& context, const Spec& spec) {
   return step;
 }
 
+int64_t pool_span(const Node& node, int64_t width, int64_t out_width) {
+  if (node.op == Op::adaptive_avg_pool2d) return width + kAlign;
+  const int64_t dilation = node.op == Op::max_pool2d ? node.dilation[1] : 1;
+  return round_up(std::max(node.padding[1] + width, (out_width - 1) * node.stride[1] + (node.kernel[1] - 1) * dilation + 1) + kAlign);
+}
+
 std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerInfo& info) {
   auto step = begin_step<PoolStep>(context, spec);
   const Node& node = context.net.nodes[static_cast<size_t>(spec.node)];
@@ -186,6 +192,7 @@ std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerI
     a.dilation[i] = node.op == Op::max_pool2d ? node.dilation[i] : 1;
   }
   a.top = node.padding[0], a.left = node.padding[1];
+  a.span = pool_span(node, in.width, out.width);
   a.include_pad = node.count_include_pad;
   step->kernel = node.op == Op::max_pool2d ? context.kernels.max_pool : node.op == Op::avg_pool2d ? context.kernels.avg_pool : context.kernels.adaptive_avg_pool;
   info.kernel = "pool";

@@ -95,7 +95,8 @@ struct Spmv8Args {
 struct PoolArgs {
   const float* x = nullptr;            // element (0, 0) of plane 0
   float* y = nullptr;
-  float* scratch = nullptr;            // [width]
+  float* scratch = nullptr;            // [2 * span]
+  int64_t span = 0;                    // max(left + width, (out_width - 1) * stride + extent of the kernel) + 16
   int64_t x_plane = 0, x_row = 0, y_plane = 0, y_row = 0;
   int64_t planes = 0, height = 0, width = 0, out_height = 0, out_width = 0;
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, top = 0, left = 0;

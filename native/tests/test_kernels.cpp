@@ -185,7 +185,9 @@ void pools(const KernelTable& k) {
   a.x_row = a.width + pick(0, 3), a.x_plane = a.x_row * a.height + pick(0, 5), a.y_row = a.out_width + 1, a.y_plane = a.y_row * a.out_height + 2;
   auto x = randoms(a.planes * a.x_plane);
   if (pick(0, 3) == 0) x[0] = kNan;
-  std::vector<float> high(static_cast<size_t>(a.planes * a.y_plane)), mean = high, scratch(static_cast<size_t>(a.width));
+  std::vector<float> high(static_cast<size_t>(a.planes * a.y_plane)), mean = high;
+  a.span = std::max(a.left + a.width, (a.out_width - 1) * a.stride[1] + (a.kernel[1] - 1) * a.dilation[1] + 1) + 16;
+  std::vector<float> scratch(static_cast<size_t>(2 * a.span));
   a.x = x.data(), a.scratch = scratch.data();
   a.y = high.data();
   k.max_pool(&a);
