@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gossamer.errors import FileError, FormatError, GraphError, RuntimeFailure
-from gossamer.formats import packed_file
+from gossamer.formats import PackedMatrix, packed_file
 from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
 from gossamer.kernels import native
 from gossamer.runtime import load, session
@@ -141,10 +143,114 @@ def test_errors_of_files(engine, tmp_path):
         load(b"\x02\0\0\0\0\0\0\0{}", engine=engine)
 
 
-@pytest.mark.parametrize("bad", [{"threads": 0}, {"max_batch": 0}, {"max_bytes": -1}, {"engine": "gpu"}])
-def test_arguments(bad):
-    with pytest.raises(RuntimeFailure, match=next(iter(bad))):
-        load(FILE, **bad)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"threads": 0}, {"threads": 1.5}, {"threads": "2"}, {"threads": True}, {"threads": None}, {"max_batch": 0}, {"max_batch": 2.0},
+        {"max_batch": 10**6}, {"max_bytes": -1}, {"max_bytes": 1e9}, {"isa": 3}, {"isa": "z80"}, {"engine": "gpu"}, {"path": None},
+        {"path": 3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_arguments(engine, bad):
+    words = "instruction set|isa" if "isa" in bad else next(iter(bad))
+    with pytest.raises(RuntimeFailure, match=words):
+        load(**{"path": FILE, "engine": engine, **bad})
+
+
+@pytest.mark.parametrize(
+    "bad", [[[1.0], [2.0, 3.0]], None, "x", {"image": {}}, IMAGE.astype(">f4"), np.float32(0)], ids=str
+)
+def test_what_is_no_input(engine, bad):
+    with pytest.raises(RuntimeFailure, match="image"):
+        load(FILE, engine=engine).run(bad)
+
+
+@pytest.mark.parametrize("repeats", [0, 1.5, "2"])
+def test_repeats(engine, repeats):
+    with pytest.raises(RuntimeFailure, match="repeats: expected an integer of at least 1"):
+        load(FILE, engine=engine).profile(IMAGE, repeats=repeats)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_the_caller_and_many_sessions(engine, threads):
+    sessions = [load(FILE, engine=engine, threads=threads) for _ in range(3)]
+    expected = sessions[0].run(IMAGE)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda index: sessions[index % 3].run(IMAGE), range(120)))
+    assert all(np.array_equal(found[name], expected[name]) for found in results for name in expected)
+
+
+def test_a_child_after_fork(engine):
+    """The child has a session whose threads were not forked with it."""
+    code = (
+        "import os, signal, sys, numpy as np\nfrom gossamer.runtime import load\n"
+        "session = load(sys.argv[1], engine=sys.argv[2], threads=2)\nx = np.load(sys.argv[3])\nbefore = session.run(x)['features']\n"
+        "child = os.fork()\nif child == 0:\n    signal.alarm(60)\n"
+        "    os._exit(0 if np.array_equal(session.run(x)['features'], before) else 1)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    arguments = [sys.executable, "-c", code, str(FILE), engine, str(FILE.with_name("version_1_input.npy"))]
+    assert subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip() == "0"
+
+
+def claims(name: str) -> bytes:
+    """Valid files of less than 2 KiB that claim huge matrices or huge values."""
+    columns = 2**25
+    if name == "matrix":
+        parts = {
+            "values": np.zeros((0, 8), np.float16),
+            "columns": np.zeros(0, np.uint8),
+            "counts": np.zeros(4, np.uint8),
+        }
+        weight = PackedMatrix("gather_scatter", (8, columns), "float16", {"banks": 8, "per_row": 1}, parts)
+        node, shape = (
+            Node(op="linear", name="big", inputs=("x",), outputs=("v",), weights={"weight": "w"}),
+            (1, columns),
+        )
+    else:
+        attributes = {"output": [65536, 65536]}
+        node = Node(
+            op="adaptive_avg_pool2d", name="big", inputs=("x",), outputs=("v",), attributes=attributes
+        )
+        weight, shape = None, (1, 16, 2, 2)
+    network = Network(
+        name="n",
+        inputs=(Input(name="x", shape=shape),),
+        outputs=(Output(name="y", value="v"),),
+        nodes=(node,),
+    )
+    return packed_file.to_bytes(Manifest(network=network), {} if weight is None else {"w": weight})
+
+
+@pytest.mark.parametrize("name", ["matrix", "value"])
+def test_claims_take_no_memory(name: str):
+    raw = claims(name)
+    assert len(raw) < 2048
+    tracemalloc.start()
+    try:
+        with pytest.raises(RuntimeFailure, match=r"expected a .* within 100000000 bytes"):
+            load(raw, engine="reference", max_bytes=10**8)
+        packed_file.read(raw)
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_batch_that_does_not_fit():
+    found = load(
+        two_inputs(), engine="reference", max_bytes=100
+    )  # 4 floats an element: two inputs, the sum, its work
+    pair = {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 3), np.float32)}
+    assert found(pair).tolist() == [[2, 2, 2], [2, 2, 2]]
+    larger = {name: np.ones((3, 3), np.float32) for name in pair}
+    with pytest.raises(
+        RuntimeFailure,
+        match=r"node 'add' \(add\): expected a run within 100 bytes, got 144 for the shape \[3, 3\]",
+    ):
+        found(larger)
+    with pytest.raises(RuntimeFailure, match="smaller batch"):
+        found.profile(larger)
 
 
 def test_missing_native_library(monkeypatch):

@@ -14,6 +14,7 @@ from gossamer.errors import FileError, FormatError, GossamerError, GraphError, R
 from gossamer.formats import packed_file
 from gossamer.graph import Network, Node, strict_json
 from gossamer.graph.strict_json import Json
+from gossamer.runtime import memory
 from gossamer.runtime.costs import Row, reference_rows
 from gossamer.runtime.reference import ReferenceExecutor
 
@@ -58,6 +59,8 @@ class NativeEngine:
             self._session = module.Session(file, threads, max_batch, isa, max_bytes)
         except module.Error as error:
             raise self._translated(error) from None
+        except ValueError as error:  # a path with a NUL
+            raise FileError(f"expected a readable packed file, got {str(source)!r}: {error}") from None
         found = strict_json.loads(file.manifest)
         assert isinstance(found, dict)
         self.manifest: Mapping[str, Json] = found
@@ -100,19 +103,25 @@ class ReferenceEngine:
 
     name = "reference"
 
-    def __init__(self, source: str | Path | bytes) -> None:
+    def __init__(self, source: str | Path | bytes, *, max_bytes: int | None) -> None:
         file = packed_file.read(source)
-        self.manifest: Mapping[str, Json] = file.manifest.to_json({})
-        self._rows = reference_rows(file.manifest.network, file.weights)
-        self._executor = ReferenceExecutor(file.manifest.network, file.weights)
-        self.manifest = {**self.manifest, "weights": packed_file.table(file.weights)}
+        network, weights = file.manifest.network, file.weights
+        self.manifest: Mapping[str, Json] = file.manifest.to_json(packed_file.table(weights))
+        self._rows = reference_rows(network, weights)
+        self._executor = ReferenceExecutor(network, weights, max_bytes=max_bytes)
+        least = min((dim.min for dim in network.dims.values()), default=1)
+        memory.check(
+            network, weights, batch=least, max_bytes=max_bytes
+        )  # a run that no batch allows is told now
 
     def run(self, inputs: Arrays, batch: int) -> Arrays:
         """Every node in turn."""
+        self._executor.prepare(batch)
         return self._executor.run(inputs)
 
     def profile(self, inputs: Arrays, batch: int) -> list[Row]:
         """Every node in turn, timed."""
+        self._executor.prepare(batch)
         marks = [time.perf_counter()]
 
         def mark(node: Node) -> None:

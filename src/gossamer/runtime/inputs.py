@@ -50,8 +50,17 @@ def _by_name(network: Network, given: ArrayLike | Mapping[str, ArrayLike]) -> Ma
 
 
 def _checked(item: Input, value: ArrayLike) -> NDArray[np.float32]:
-    array = np.asarray(value)
     where = f"input {item.name!r}"
+    try:
+        array = np.asarray(value)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # ragged lists; torch tensors on a device or with gradients
+        raise RuntimeFailure(
+            f"{where}: expected an array, got {type(value).__name__} that is none: {error}"
+        ) from error
     if array.dtype != np.float32:
         raise RuntimeFailure(
             f"{where}: expected float32, got {array.dtype}; convert it with x.astype(numpy.float32) "

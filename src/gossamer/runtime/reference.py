@@ -1,9 +1,7 @@
-"""The NumPy reference executor: the packed network's meaning, operator by operator, in float32. Slow but
-right.
+"""The NumPy reference executor: the packed network's meaning, operator by operator, in float32. Slow but right.
 
-It runs where there is no native library, and every test of the native one compares with it. One function an
-operator, in the
-families of `gossamer.graph.operators`; matrices are unpacked to dense once, when the executor is made.
+It runs where there is no native library, and every test of the native one compares with it. One function an operator, in the families of
+`gossamer.graph.operators`; matrices are unpacked to dense once, by the first run.
 
 >>> sliding(np.arange(6.0).reshape(1, 1, 1, 6), kernel=(1, 3), stride=(1, 2), dilation=(1, 1))[0, 0, 0]
 array([[[0., 1., 2.]],
@@ -12,6 +10,7 @@ array([[[0., 1., 2.]],
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from math import erf, prod, sqrt
 from typing import TypeAlias
 
@@ -19,31 +18,37 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from gossamer.errors import RuntimeFailure
 from gossamer.formats import PackedMatrix, unpack
 from gossamer.graph import Network, Node
 from gossamer.graph.operators.base import int_attribute, int_list
+from gossamer.runtime import memory
 
 Floats: TypeAlias = NDArray[np.float32]
 Roles: TypeAlias = Mapping[str, Floats]
 Run: TypeAlias = Callable[[Node, Sequence[Floats], Roles], Floats]
 
 _ERF = np.frompyfunc(erf, 1, 1)
-MAX_DENSE = 2**28  # weights of a matrix that the reference is willing to unpack: 1 GiB of float32
 
 
 class ReferenceExecutor:
     """Runs a checked network: `run(inputs)` gives the value of every output, both by name."""
 
-    def __init__(self, network: Network, weights: Mapping[str, PackedMatrix]) -> None:
-        for name, weight in weights.items():
-            if prod(weight.shape) > MAX_DENSE:
-                raise RuntimeFailure(
-                    f"weight {name!r}: expected at most 2^28 values in the NumPy reference, got the shape "
-                    f"{list(weight.shape)}; use engine='native'"
-                )
+    def __init__(
+        self, network: Network, weights: Mapping[str, PackedMatrix], *, max_bytes: int | None = None
+    ) -> None:
         self._network = network
-        self._weights = {name: unpack(weight)[0] for name, weight in weights.items()}
+        self._packed = weights
+        self._max_bytes = max_bytes
+
+    @cached_property
+    def _weights(self) -> Mapping[str, Floats]:
+        """Dense, made by the first run: an input that fits justifies the memory, a file's word does not."""
+        return {name: unpack(weight)[0] for name, weight in self._packed.items()}
+
+    def prepare(self, batch: int) -> None:
+        """What a run needs once; RuntimeFailure where a run with the free dimension at `batch` would not fit into memory."""
+        memory.check(self._network, self._packed, batch=batch, max_bytes=self._max_bytes)
+        assert self._weights.keys() == self._packed.keys()
 
     def run(
         self, inputs: Mapping[str, Floats], on_node: Callable[[Node], None] | None = None

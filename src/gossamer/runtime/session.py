@@ -1,10 +1,9 @@
-"""`load` a packed file, `run` it: the Python face of the runtime. Needs NumPy and, to be fast, one small
-native library.
-"""
+"""`load` a packed file, `run` it: the Python face of the runtime. Needs NumPy and, to be fast, one small native library."""
 
 import warnings
 from collections.abc import Mapping
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +22,9 @@ EngineName = Literal["auto", "native", "reference"]
 
 
 class Session:
-    """A packed file, ready to run. Calls from several threads are safe; the native engine runs them one
-    after the other.
+    """A packed file, ready to run. Calls from several threads are safe; the native engine runs them one after the other.
+
+    A session works after a fork too (its threads start anew in the child), but it cannot be pickled: send the path.
     """
 
     def __init__(self, engine: Engine, *, max_batch: int | None) -> None:
@@ -67,7 +67,10 @@ class Session:
         return None if found is None else ImagePreprocessing.from_json(found)
 
     def run(self, inputs: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name. One array, or one float32 array for each input by name."""
+        """Outputs by name, float32. `inputs`: one float32 array, or one for each input by name, of the shapes that `inputs` tells.
+
+        RuntimeFailure names the input whose name, dtype or shape is wrong, or says that memory does not suffice.
+        """
         arrays, batch = prepare(self._network, inputs, self._max_batch)
         return self._engine.run(arrays, batch)
 
@@ -85,8 +88,7 @@ class Session:
 
     def profile(self, inputs: ArrayLike | Mapping[str, ArrayLike], repeats: int = 1) -> list[Row]:
         """The rows of `layers` with the least seconds (and milliseconds) of `repeats` runs."""
-        if repeats < 1:
-            raise RuntimeFailure(f"repeats: expected at least 1, got {repeats}")
+        _check_whole("repeats", repeats)
         arrays, batch = prepare(self._network, inputs, self._max_batch)
         runs = [self._engine.profile(arrays, batch) for _ in range(repeats)]
         least = [min(row["seconds"] for row in rows) for rows in zip(*runs, strict=True)]
@@ -108,14 +110,22 @@ def load(
     isa: str | None = None,
     max_bytes: int | None = None,
 ) -> Session:
-    """Read, check and plan a packed file.
+    """Read, check and plan a packed file: a path, or the file's bytes.
 
     `engine`: "auto" takes the native library where it can be loaded, else the slow NumPy reference with one warning.
-    `max_batch` and `max_bytes` bound the free dimension and the memory; `isa` forces an instruction set.
+    `max_batch` bounds the free dimension, `max_bytes` the memory (None: this machine's). Only the native engine knows `threads` and `isa`
+    (which forces an instruction set): NumPy decides on threads by itself, and an `isa` is refused.
     """
-    for what, value in (("threads", threads), ("max_batch", max_batch), ("max_bytes", max_bytes)):
-        if value is not None and (isinstance(value, bool) or value < 1):
-            raise RuntimeFailure(f"{what}: expected an integer of at least 1, got {value!r}")
+    if not isinstance(path, str | Path | bytes):
+        raise RuntimeFailure(
+            f"path: expected a path or the bytes of a packed file, got {type(path).__name__}"
+        )
+    _check_whole("threads", threads)
+    for what, value in (("max_batch", max_batch), ("max_bytes", max_bytes)):
+        if value is not None:
+            _check_whole(what, value)
+    if isa is not None and not isinstance(isa, str):
+        raise RuntimeFailure(f"isa: expected the name of an instruction set, got {isa!r}")
     if engine not in ("auto", "native", "reference"):
         raise RuntimeFailure(f'engine: expected "auto", "native" or "reference", got {engine!r}')
     status = None if engine == "reference" else native.status()
@@ -128,14 +138,21 @@ def load(
             isa=isa or "",
             max_bytes=max_bytes or 0,
         )
-    elif engine == "native":
+        return Session(chosen, max_batch=max_batch)
+    if engine == "native":
         assert status is not None
         raise RuntimeFailure(f'engine="native": {status.reason}')
-    else:
-        if status is not None:
-            _warn_slow(status.reason)
-        chosen = ReferenceEngine(path)
-    return Session(chosen, max_batch=max_batch)
+    if isa is not None:
+        raise RuntimeFailure(f"isa: expected None with the NumPy reference, got {isa!r}; leave it out")
+    if status is not None:
+        _warn_slow(status.reason)
+    return Session(ReferenceEngine(path, max_bytes=max_bytes), max_batch=max_batch)
+
+
+def _check_whole(what: str, value: object) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and value >= 1):  # type: ignore[operator]
+        raise RuntimeFailure(f"{what}: expected an integer of at least 1, got {value!r}")
 
 
 @cache
