@@ -7,7 +7,7 @@ import torch
 from helpers import Notes, never, plan
 from safetensors.torch import load_file
 
-from gossamer.errors import CheckpointError
+from gossamer.errors import CheckpointError, GossamerError
 from gossamer.recipes import checkpoint, loop
 from gossamer.recipes.run_folder import RunFolder
 
@@ -162,3 +162,28 @@ def test_two_processes_in_one_folder(tmp_path):
 def test_variants_train(tmp_path, overrides):
     result, _ = train(RunFolder(path=tmp_path / "run"), *overrides, "train.epochs=1")
     assert result["steps"] == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("torch.nn:Identity", r"expected logits \[2, 10\] for two images, got \[2, 1, 28, 28\]"),
+        ("torchish.nets:net", "torchish"),
+        ("broken_nets:conv3", r"cannot take images of shape \[1, 28, 28\]"),
+        ("broken_nets:fixed", "expected weights that can be trained"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch, model, message
+):
+    (tmp_path / "broken_nets.py").write_text(
+        "from torch import nn\n"
+        "def conv3(): return nn.Conv2d(3, 4, 3)\n"
+        "def fixed(): return nn.Sequential(nn.AdaptiveAvgPool2d((1, 10)), nn.Flatten())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    folder = RunFolder(path=tmp_path / "run")
+    with pytest.raises(GossamerError, match=message):
+        train(folder, f"model={model}")
+    assert not folder.recipe.exists()

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from gossamer.errors import GossamerError
+from gossamer.errors import GossamerError, RecipeError
 from gossamer.export import load_model
 from gossamer.recipes import checkpoint, outcome
 from gossamer.recipes.checkpoint import Checkpoint
@@ -227,9 +227,23 @@ def _row(run: Run, progress: Progress) -> dict[str, object]:
 
 
 def model_of(plan: Plan) -> nn.Module:
-    """The recipe's network with fresh weights."""
+    """The recipe's network with fresh weights; it must fit the task."""
     name = plan.recipe.model
-    return load_model(name) if ":" in name else plan.task.models[name]()
+    model = load_model(name) if ":" in name else plan.task.models[name]()
+    wanted = (2, len(plan.task.labels))
+    try:
+        with torch.no_grad():
+            found = model.eval()(torch.zeros(2, *plan.task.input_shape))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"model {name}: cannot take images of shape {list(plan.task.input_shape)} of {plan.task.name}: {error}"
+        ) from None
+    if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
+        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise RecipeError(f"model {name}: expected logits {list(wanted)} for two images, got {got}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(f"model {name}: expected weights that can be trained, got none")
+    return model
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
