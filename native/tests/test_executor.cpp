@@ -1,5 +1,8 @@
 // Whole networks on every instruction set of this CPU against a float64 executor: random networks over all operators with odd shapes, several
 // batches, one and three threads, repeated runs bit-equal; refusals of the planner and the executor.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -262,12 +265,54 @@ void refusals() {
   refuses("huge value", Error::Kind::memory, [&] { Plan::make(huge.file(), {}); });
 }
 
+// A NaN in one pixel reaches exactly the windows that hold it, not the padding's neighbours, rows that wrap or other planes.
+void nan_stays_in_its_window() {
+  for (const std::string& isa : available_isas()) {
+    for (int64_t stride : {1, 2}) {
+      Builder b(3);
+      b.output(b.simple(Op::relu, b.conv(b.input({2, 6, 5}), 3, 3, stride, 1, stride == 1 ? 1 : 0.999)));
+      PlanOptions options;
+      options.isa = isa;
+      const auto plan = Plan::make(b.file(), options);
+      std::vector<float> x(60, 1.0f), y(3 * 6 * 5);
+      x[2 * 5 + 4] = std::numeric_limits<float>::quiet_NaN();   // plane 0, row 2, last column
+      plan->run({x.data()}, {{1, 2, 6, 5}}, {y.data()}, false);
+      const int64_t height = (6 - 1) / stride + 1, width = (5 - 1) / stride + 1;
+      for (int64_t i = 0; i < 3 * height * width; ++i) {
+        const int64_t h = i / width % height * stride, w = i % width * stride;
+        const bool inside = std::abs(h - 2) <= 1 && std::abs(w - 4) <= 1;
+        check(std::isnan(y[static_cast<size_t>(i)]) == inside, isa + ": NaN at output " + std::to_string(i) + " of stride " + std::to_string(stride));
+      }
+    }
+  }
+}
+
+void works_after_fork() {
+  Builder b(4);
+  b.output(b.conv(b.input({8, 20, 20}), 8, 3, 1, 1, 0.3));
+  PlanOptions options;
+  options.threads = 3;
+  const auto plan = Plan::make(b.file(), options);
+  std::vector<float> x(8 * 400, 0.5f), y(8 * 400), z(8 * 400);
+  plan->run({x.data()}, {{1, 8, 20, 20}}, {y.data()}, false);
+  const pid_t child = fork();
+  if (child == 0) {
+    plan->run({x.data()}, {{1, 8, 20, 20}}, {z.data()}, false);
+    _exit(y == z ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  check(status == 0, "a forked process runs the plan with workers of its own");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const uint32_t count = argc > 1 ? static_cast<uint32_t>(std::atoi(argv[1])) : 60;
   kernel_choices();
   refusals();
+  nan_stays_in_its_window();
+  if (available_isas().size() > 1) works_after_fork();   // user-mode emulation (of a CPU without AVX) cannot fork a process with threads
   for (uint32_t seed = 0; seed < count; ++seed) {
     random_network(seed);
     random_sequence(1000 + seed);
