@@ -44,7 +44,7 @@ def prune(
 
     output = Output(json)
     method = OneShot(sparsity=sparsity, pattern=pattern, allocation=allocation, criterion=criterion)
-    subject = subject_of(source, weights=weights, input_shape="1x1")
+    subject = subject_of(source, weights=weights, input_shape=None if Path(source).is_dir() else "1x1")
     sparsifier = Sparsifier(subject.model, method)
     masks = {name: mask.clone() for name, mask in sparsifier.masks.items()}
     summary = sparsifier.finalize().summary
@@ -52,7 +52,9 @@ def prune(
     outcome.write_tensors(out / "model.safetensors", subject.model.state_dict())
     output.say(str(summary))
     spec = subject.spec if ":" in subject.spec else f"gossamer.tasks.models:{subject.spec}"
+    shape = "x".join(map(str, subject.input_shape)) if Path(source).is_dir() else "SHAPE"
     output.say(
-        f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input SHAPE"
+        f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input {shape} "
+        f"--pattern {pattern}"
     )
     output.result({"folder": str(out), **summary.to_dict()})
