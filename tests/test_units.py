@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from gossamer.errors import BudgetError
@@ -45,14 +46,27 @@ def test_a_budget_has_a_target_and_a_peak():
 
 
 @pytest.mark.parametrize("unit", ["macs", "bytes", "milliseconds"])
-@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "2e9", True])
 def test_a_cost_is_positive_and_finite(unit, value):
     with pytest.raises(BudgetError, match=f"budget in {unit}: expected a positive number"):
         getattr(Budget, unit)(value)
 
 
+def test_no_way_around_the_rules():
+    with pytest.raises(BudgetError, match="expected a fraction"):
+        Budget(unit="weights", target=1.2, peak=0.5)
+    assert Budget.weights(np.float32(0.5)) == Budget.weights(0.5)
+
+
+@pytest.mark.parametrize(
+    "number", [999.4, 999.9, 1000, 1023, 1023.9, 999.7 * 1024, 1023.99 * 2**20, 2000 * 2**30, 5e12]
+)
+def test_no_exponents(number):
+    assert "e" not in show_bytes(number) + show_macs(number)
+
+
 def test_printing():
-    assert [show_percent(f) for f in (0, 0.5, 0.90625, 0.99999)] == ["0 %", "50 %", "90.62 %", "100 %"]
+    assert [show_percent(f) for f in (0, 0.5, 0.90625, 0.99999)] == ["0 %", "50 %", "90.62 %", "99.99 %"]
     assert [show_bytes(n) for n in (0, 999, 1023, 1024, 1 << 20, 3 << 30)] == [
         "0 B",
         "999 B",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Literal, TypeGuard
 
 from gossamer.errors import BudgetError
 
@@ -18,10 +19,11 @@ Unit = Literal["weights", "macs", "bytes", "milliseconds"]
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much a network may cost: one unit, a target, and a peak that is never cheaper than the target.
+    """How much a network may cost: one unit, a target, and a peak that is never cheaper than the target (default: the target).
 
-    Build it with one of the four constructors. In unit `weights` both numbers are a *sparsity*: the fraction of zeros over all weights
-    of the linear and convolution layers, so a peak is a smaller number than its target; in the other units they are costs.
+    Build it with one of the four constructors; BudgetError says which number is out of range. In unit `weights` both numbers are a
+    *sparsity*: the fraction of zeros over all weights of the linear and convolution layers, so a peak is a smaller number than its target;
+    in the other units they are costs.
 
     >>> print(Budget.weights(0.9))
     sparsity 90 %
@@ -43,40 +45,42 @@ class Budget:
     target: float
     peak: float
 
+    def __post_init__(self) -> None:
+        if self.unit == "weights":
+            checked_sparsity(self.target)
+            checked_sparsity(self.peak, name="peak sparsity")
+            if self.peak > self.target:
+                raise BudgetError(
+                    f"peak sparsity: expected at most the target {self.target:g}, got {self.peak:g}; the peak keeps more weights"
+                )
+            return
+        for name, number in ((f"budget in {self.unit}", self.target), (f"peak in {self.unit}", self.peak)):
+            if not _is_number(number) or not (math.isfinite(number) and number > 0):
+                raise BudgetError(f"{name}: expected a positive number, got {number!r}")
+        if self.peak < self.target:
+            raise BudgetError(
+                f"peak in {self.unit}: expected at least the target {self.target:g}, got {self.peak:g}"
+            )
+
     @classmethod
     def weights(cls, sparsity: float, *, peak: float | None = None) -> Budget:
-        """A fraction of zeros, 0 <= sparsity < 1; `peak` is the smallest sparsity allowed on the way (default: the target)."""
-        target = checked_sparsity(sparsity)
-        highest = target if peak is None else checked_sparsity(peak, name="peak sparsity")
-        if highest > target:
-            raise BudgetError(
-                f"peak sparsity: expected at most the target {target:g}, got {highest:g}; the peak keeps more weights"
-            )
-        return cls(unit="weights", target=target, peak=highest)
+        """A fraction of zeros, 0 <= sparsity < 1; `peak` is the smallest sparsity allowed on the way."""
+        return cls(unit="weights", target=sparsity, peak=sparsity if peak is None else peak)
 
     @classmethod
     def macs(cls, target: float, *, peak: float | None = None) -> Budget:
         """Multiply-accumulates of one example through the linear and convolution layers (1 MAC = 2 FLOPs)."""
-        return cls._cost("macs", target, peak)
+        return cls(unit="macs", target=target, peak=target if peak is None else peak)
 
     @classmethod
     def bytes(cls, target: float, *, peak: float | None = None) -> Budget:
         """Bytes of the packed weights."""
-        return cls._cost("bytes", target, peak)
+        return cls(unit="bytes", target=target, peak=target if peak is None else peak)
 
     @classmethod
     def milliseconds(cls, target: float, *, peak: float | None = None) -> Budget:
         """Time of one inference; only an allocation that brings a measured table can meet it."""
-        return cls._cost("milliseconds", target, peak)
-
-    @classmethod
-    def _cost(cls, unit: Unit, target: float, peak: float | None) -> Budget:
-        highest = target if peak is None else peak
-        if not (math.isfinite(target) and target > 0):
-            raise BudgetError(f"budget in {unit}: expected a positive number, got {target:g}")
-        if not (math.isfinite(highest) and highest >= target):
-            raise BudgetError(f"peak in {unit}: expected at least the target {target:g}, got {highest:g}")
-        return cls(unit=unit, target=float(target), peak=float(highest))
+        return cls(unit="milliseconds", target=target, peak=target if peak is None else peak)
 
     def __str__(self) -> str:
         if self.peak == self.target:
@@ -102,7 +106,7 @@ def checked_sparsity(value: object, *, name: str = "sparsity") -> float:
     Traceback (most recent call last):
     gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 1; for 90 % write 0.9
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         raise BudgetError(f"{name}: expected a fraction in [0, 1), got {value!r}; for 90 % write 0.9")
     if not 0 <= value < 1:  # also NaN
         percent = f"{value:g}" if 2 <= value < 100 else "90"
@@ -113,19 +117,20 @@ def checked_sparsity(value: object, *, name: str = "sparsity") -> float:
 
 
 def show_percent(fraction: float) -> str:
-    """A fraction as per cent with at most two decimals.
+    """A fraction as per cent with at most two decimals; 100 % is the whole and nothing less.
 
-    >>> show_percent(0.9), show_percent(0.90625), show_percent(0.0)
-    ('90 %', '90.62 %', '0 %')
+    >>> show_percent(0.9), show_percent(0.90625), show_percent(0.0), show_percent(0.99999), show_percent(1)
+    ('90 %', '90.62 %', '0 %', '99.99 %', '100 %')
     """
-    return f"{100 * fraction:.2f}".rstrip("0").rstrip(".") + " %"
+    percent = 100 * fraction if fraction >= 1 else min(100 * fraction, 99.99)
+    return f"{percent:.2f}".rstrip("0").rstrip(".") + " %"
 
 
 def show_macs(macs: float) -> str:
     """MACs and FLOPs together, because half of all confusion about cost is that factor of two.
 
-    >>> show_macs(40_551_936)
-    '40.6 M MACs (81.1 M FLOPs)'
+    >>> show_macs(40_551_936), show_macs(999_900)
+    ('40.6 M MACs (81.1 M FLOPs)', '1 M MACs (2 M FLOPs)')
     """
     return f"{_scaled(macs)} MACs ({_scaled(2 * macs)} FLOPs)"
 
@@ -133,18 +138,27 @@ def show_macs(macs: float) -> str:
 def show_bytes(count: float) -> str:
     """Bytes with a binary prefix.
 
-    >>> show_bytes(0), show_bytes(1536), show_bytes(1079000)
-    ('0 B', '1.5 KiB', '1.03 MiB')
+    >>> show_bytes(0), show_bytes(1536), show_bytes(1079000), show_bytes(1023.9 * 1024)
+    ('0 B', '1.5 KiB', '1.03 MiB', '1 MiB')
     """
     for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
+        if count < 1023.5:
+            return f"{_digits(count)} {unit}"
         count /= 1024
-    return f"{count:.3g} GiB"
+    return f"{_digits(count)} GiB"
 
 
 def _scaled(number: float) -> str:
     for factor, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= factor:
-            return f"{number / factor:.3g}{prefix}"
-    return f"{number:.3g}"
+        if number >= 0.9995 * factor:
+            return _digits(number / factor) + prefix
+    return _digits(number)
+
+
+def _digits(number: float) -> str:
+    """Three significant digits, or all digits before the point; never an exponent."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:.0f}"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -59,4 +59,6 @@ MALFORMED: list[tuple[str, str]] = [
     ("gs:8,1,", "gs:B,k,greedy"),
     ("window:8x8", "such as window:8"),
     ("window:1", "a width of at least 2"),
+    ("٢:٤", "of ASCII letters"),
+    ("gs:8888888888,1", "numbers below 10^9"),
 ]

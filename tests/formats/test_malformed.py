@@ -81,7 +81,7 @@ BAD = {  # name: (good one, change, sentence)
     "residues": ("gs", {"columns": u8(0b1000)}, "different residues"),
     "bits of columns": ("gs", {"columns": u8(0b10110)}, "unused bits"),
     "no bits at all": ("gs wide", {"columns": u8(0)}, "expected 0 bytes"),
-    "width": ("window", {"parameters": {"width": 4}}, "expected 8 to 8"),
+    "width": ("window", {"parameters": {"width": 4}}, "window width: expected 8, got 4"),
     "slot at the end": ("window", {"gaps": u8(0, 1)}, "slots below 1"),
     "entry twice": ("window", {"lanes": u8(0, 0, 0, 0, 0, 0)}, "row 0, column 0 twice"),
     "bundles and values": ("window", {"gaps": u8(0)}, "expected 2 bundles"),
@@ -142,5 +142,16 @@ def test_pack_says_what_is_wrong():
     with pytest.raises(FormatError, match="expected finite float32, got nan"):
         formats.pack(np.nan * ones, None, format="dense", dtype="float32")
     assert formats.pack(np.nan * ones, np.zeros((2, 4), bool), format="unstructured").num_kept == 0
-    with pytest.raises(FormatError, match="pattern: expected one of"):
-        formats.for_pattern("2;4")
+    for pattern in ("2;4", "٢:٤", "gs:" + "8" * 5000 + ",1", None, 24):
+        with pytest.raises(FormatError, match="pattern: expected one of"):
+            formats.for_pattern(pattern)
+    for values in ([["a"]], [[1j]], [[1.0], [1.0, 2.0]], None):
+        with pytest.raises(FormatError, match="values: expected an array of real numbers"):
+            formats.pack(values, None, format="dense")
+    with pytest.raises(FormatError, match="expected finite float32, got inf"):
+        formats.pack(np.array([[1e300]]), None, format="dense", dtype="float32")
+    for wrong in (4.0, "4", True, None):
+        with pytest.raises(FormatError, match="block rows: expected an integer"):
+            formats.pack(ones, None, format="block", rows=wrong, columns=1)
+    with pytest.raises(FormatError, match=r"sizes 1 to .*, got \[0, 4\]"):
+        formats.pack(ones[:0], None, format="dense")

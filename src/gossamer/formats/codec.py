@@ -25,21 +25,26 @@ FORMATS: dict[str, Format] = {
 }
 _PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
     "unstructured": (re.compile("unstructured"), "unstructured"),
-    "n_of_m": (re.compile(r"(?P<n>\d+):(?P<m>\d+)"), "N:M"),
-    "block": (re.compile(r"block:(?P<rows>\d+)x(?P<columns>\d+)"), "block:RxC"),
-    "gather_scatter": (re.compile(r"gs:(?P<banks>\d+),(?P<per_row>\d+)(?:,exact|,greedy)?"), "gs:B,k"),
-    "window": (re.compile(r"window:(?P<width>\d+)"), "window:8"),
+    "n_of_m": (re.compile(r"(?P<n>[0-9]{1,9}):(?P<m>[0-9]{1,9})"), "N:M"),
+    "block": (re.compile(r"block:(?P<rows>[0-9]{1,9})x(?P<columns>[0-9]{1,9})"), "block:RxC"),
+    "gather_scatter": (
+        re.compile(r"gs:(?P<banks>[0-9]{1,9}),(?P<per_row>[0-9]{1,9})(?:,exact|,greedy)?"),
+        "gs:B,k",
+    ),
+    "window": (re.compile(r"window:(?P<width>[0-9]{1,9})"), "window:8"),
 }
 
 
 def for_pattern(pattern: str) -> tuple[str, dict[str, int]]:
-    """The format that stores masks of a pattern, and its parameters.
+    """The format that stores masks of a pattern (`str` of one), and its parameters; FormatError where no format does.
+
+    Parameters beyond a format's range (window:4, block:128x1) are refused by `pack`.
 
     >>> for_pattern("2:4")
     ('n_of_m', {'n': 2, 'm': 4})
     """
     for name, (expression, _) in _PATTERNS.items():
-        found = expression.fullmatch(pattern)
+        found = expression.fullmatch(str(pattern))
         if found:
             return name, {key: int(value) for key, value in found.groupdict().items()}
     known = ", ".join(text for _, text in _PATTERNS.values())
@@ -51,11 +56,11 @@ def pack(
 ) -> PackedMatrix:
     """Values [n] or [R, C] whose entries `mask` keeps (None: all), in a format.
 
-    Values outside the mask count as 0 whatever they hold; a kept zero stays stored. FormatError says how the mask breaks
-    the format, or which value the dtype cannot hold.
+    Values outside the mask count as 0 whatever they hold; a kept zero stays stored. FormatError says how the mask breaks the format, or
+    which value the dtype cannot hold; values too small for float16 become subnormal or 0.
     """
     module = _module(format)
-    floats = np.ascontiguousarray(values, dtype=np.float32)
+    floats = _as_floats(values)
     mask = np.ones(floats.shape, dtype=np.bool_) if mask is None else np.ascontiguousarray(mask)
     if mask.dtype != np.bool_ or mask.shape != floats.shape:
         raise FormatError(f"mask: expected bool {list(floats.shape)}, got {mask.dtype} {list(mask.shape)}")
@@ -90,9 +95,7 @@ def entries(packed: PackedMatrix) -> tuple[Ints, Ints, Floats]:
 
 
 def validate(packed: PackedMatrix) -> Ints:
-    """Check everything that docs/formats/packed-file.md says of a weight; the slots of the values, in their
-    shape.
-    """
+    """Check everything that docs/formats/packed-file.md says of a weight; int64 slots of the values, in their shape."""
     module = _module(packed.format)
     _check_head(module, packed.shape, packed.dtype, packed.parameters)
     if set(packed.parts) != set(module.PARTS):
@@ -122,6 +125,18 @@ def _module(format: str) -> Format:
     return FORMATS[format]
 
 
+def _as_floats(values: Array) -> Floats:
+    """Real numbers as float32 in row-major order; what float32 cannot hold becomes infinite and is refused where it is kept."""
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; torch tensors with gradients
+        raise FormatError(f"values: expected an array of real numbers, got: {error}") from error
+    if found.dtype.kind not in "fiub":
+        raise FormatError(f"values: expected an array of real numbers, got {found.dtype}")
+    with np.errstate(over="ignore"):
+        return np.asarray(found, dtype=np.float32, order="C")
+
+
 def _check_head(module: Format, shape: tuple[int, ...], dtype: str, parameters: Mapping[str, int]) -> None:
     if dtype not in DTYPES:
         raise FormatError(f"dtype: expected float32 or float16, got {dtype!r}")
@@ -139,4 +154,7 @@ def _check_head(module: Format, shape: tuple[int, ...], dtype: str, parameters: 
         raise FormatError(
             f"{module.NAME}: expected the parameters {list(module.PARAMETERS)}, got {sorted(parameters)}"
         )
+    for name, number in parameters.items():
+        if type(number) is not int:
+            raise FormatError(f"{module.NAME} {name}: expected an integer, got {number!r}")
     module.check(shape, parameters)

@@ -77,7 +77,7 @@ def values_shape(packed: PackedMatrix, rank: int, *tail: int) -> tuple[int, ...]
 def bounds(low: int, value: int, high: int, what: str) -> None:
     """FormatError unless low <= value <= high."""
     if not low <= value <= high:
-        raise FormatError(f"{what}: expected {low} to {high}, got {value}")
+        raise FormatError(f"{what}: expected {low if low == high else f'{low} to {high}'}, got {value}")
 
 
 def must_divide(divisor: int, size: int, what: str) -> None:
