@@ -120,6 +120,7 @@ class Bad(nn.Module):
         self.kind = kind
         self.lstm = nn.LSTM(4, 4, batch_first=True)
         self.up = nn.ConvTranspose2d(2, 2, 2)
+        self.linear = nn.Linear(4, 4)
         self.norm = nn.BatchNorm2d(2, track_running_stats=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,6 +159,26 @@ class Bad(nn.Module):
     def sized(self, x: Tensor) -> Tensor:
         return x * x.shape[0]
 
+    def slice_of_changed(self, x: Tensor) -> Tensor:
+        x = x * 2
+        part = x[:, :1]
+        return x.relu_()[:, 1:] + part
+
+    def changed_slice(self, x: Tensor) -> Tensor:
+        x = x * 2
+        x.chunk(2, 1)[0].relu_()
+        return x
+
+    def autocast(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return self.linear(x)
+
+    def selected(self, x: Tensor) -> Tensor:
+        return x.flatten(2)[:, 0].relu()
+
+    def transposed(self, x: Tensor) -> Tensor:
+        return torch.relu(x.transpose(2, 3)).flatten(1)
+
 
 @pytest.mark.parametrize(
     ("kind", "message"),
@@ -175,6 +196,11 @@ class Bad(nn.Module):
         ("doubled", "conversion to float64"),
         ("conv1d", r"kernel \(1, k\) on \[N, C, 1, L\]"),
         ("sized", "a number computed from the input's size"),
+        ("slice_of_changed", "relu_: an in-place operation on a slice, or on a value with slices"),
+        ("changed_slice", "relu_: an in-place operation on a slice"),
+        ("autocast", r"no torch\.autocast inside of forward"),
+        ("selected", r"taking 1 of 2 along dimension 1 of \[n, 2, 16\]"),
+        ("transposed", "the model uses an operation that"),  # what follows from it is not listed
     ],
 )
 def test_refusals(kind: str, message: str) -> None:
@@ -203,3 +229,27 @@ def test_state_that_changes_is_refused() -> None:
 
     with pytest.raises(ExportError, match="a change of state"):
         nodes_of(Counter(), torch.ones(1, 3))
+
+
+def test_a_constant_that_changes_in_place_is_refused() -> None:
+    class Into(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            total = torch.zeros(1, 3)
+            total += x
+            return total
+
+    captured = capture(subject_of(Into(), torch.ones(1, 3)), max_batch=1)
+    with pytest.raises(ExportError, match="an in-place change of a constant"):
+        lower(captured, {})
+
+
+def test_channel_shuffle_is_one_product_with_a_permutation() -> None:
+    class Shuffle(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            n, c, h, w = x.shape
+            return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+    (node,) = nodes_of(Shuffle(), torch.zeros(1, 6, 2, 2))
+    assert node.op == "conv2d"
+    assert node.weights["weight"].values.argmax(1).tolist() == [0, 3, 1, 4, 2, 5]
+    assert node.weights["weight"].values.sum() == 6

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import ExportError
 from gossamer.export import pack
-from gossamer.export.verify import relative_error
+from gossamer.export.verify import compare, relative
 from gossamer.formats import packed_file, unpack
 from gossamer.graph import ImagePreprocessing
 
@@ -256,6 +256,21 @@ def test_a_sparsifier_gives_masks_and_pattern(tmp_path: Path) -> None:
         ({"model": "resnet"}, "expected a torch.nn.Module, got str"),
         ({"model": nn.Linear(4, 4).half()}, r"expected float32 weights, got float16; call model.float\(\)"),
         ({"model": nn.Identity()}, "does nothing"),
+        ({"model": torch.jit.trace(nn.Linear(4, 4), torch.zeros(1, 4))}, "got a TorchScript module"),
+        ({"example": None}, "example: expected a tensor, .* got NoneType"),
+        ({"example": np.zeros((1, 4))}, "got ndarray; torch.from_numpy"),
+        ({"max_batch": 2.5}, "max_batch: expected an integer from 1"),
+        ({"max_batch": "8"}, "max_batch: expected an integer from 1"),
+        ({"tolerance": 0}, "tolerance: expected a number above 0"),
+        ({"tolerance": "small"}, "tolerance: expected a number above 0"),
+        ({"masks": [1]}, "masks: expected a Sparsifier, .* got list"),
+        ({"masks": {"weight": np.ones((4, 4), bool)}}, "expected a bool tensor, got ndarray"),
+        ({"labels": "abcd"}, "labels: expected a list of strings"),
+        ({"labels": ["a", "b"]}, "labels: expected 4, one for each entry of the output 'output', got 2"),
+        ({"metrics": {"loss": float("nan")}}, "metrics: .*write NumPy and torch numbers as float"),
+        ({"recipe": {"lr": np.float32(1)}}, "recipe: .*float32 is not JSON"),
+        ({"preprocessing": 5}, "preprocessing: expected a mapping"),
+        ({"license": 5}, "license: expected a string"),
     ],
 )
 def test_arguments_are_checked(keywords: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -274,11 +289,45 @@ def test_non_finite_models_are_refused(tmp_path: Path) -> None:
         pack(model, torch.zeros(1, 4), tmp_path / "m.gsm")
 
 
-def test_relative_error_by_hand() -> None:
-    assert relative_error(np.array([1.0, -3.0]), np.array([1.0, -4.0])) == 0.25
-    assert relative_error(np.zeros(2), np.zeros(2)) == 0.0
-    assert relative_error(np.ones(2), np.zeros(2)) == float("inf")
+def test_differences_by_hand() -> None:
+    assert compare(np.array([1.0, -3.0]), np.array([1.0, -4.0])) == (1.0, 4.0)
+    assert compare(np.zeros(2), np.zeros(2)) == (0.0, 0.0)
+    assert (relative(1.0, 4.0), relative(0.0, 0.0), relative(1.0, 0.0)) == (0.25, 0.0, float("inf"))
     with pytest.raises(ExportError, match="the model gives the shape"):
-        relative_error(np.zeros(2), np.zeros(3))
+        compare(np.zeros(2), np.zeros(3))
     with pytest.raises(ExportError, match="NaN or infinity"):
-        relative_error(np.zeros(1), np.full(1, np.nan))
+        compare(np.zeros(1), np.full(1, np.nan))
+
+
+def test_one_answer_near_zero_refuses_no_network(tmp_path: Path) -> None:
+    """y = a - b of nearly equal products: on the example alone the fp16 error is larger than the answer."""
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0001, -1.0]]))
+    report = pack(model, torch.ones(1, 2), tmp_path / "m.gsm")
+    assert report.verification.worst < 1e-3
+
+
+def test_a_batch_beyond_time_and_memory_is_not_verified_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossamer.export.verify.MEMORY", 16 * 4 * 8)  # eight examples of four numbers
+    report = pack(nn.Linear(4, 4), torch.randn(1, 4), tmp_path / "m.gsm", max_batch=1000)
+    assert list(report.verification.errors) == ["1", "2", "8"]
+    assert any("verified up to batch 8" in note for note in report.notes)
+
+
+def test_what_lowering_makes_is_no_weight_of_the_model(tmp_path: Path) -> None:
+    class Pick(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)[:, :4]
+
+    mask = torch.zeros(8, 8, 1, 1, dtype=torch.bool)
+    mask[:, :2] = True
+    report = pack(Pick(), torch.randn(1, 8, 2, 2), tmp_path / "m.gsm", masks={"conv.weight": mask})
+    assert report.sparsity == 0.75
+    assert report.bytes_dense == 4 * (64 + 8)

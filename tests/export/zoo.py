@@ -330,6 +330,33 @@ class InPlace(nn.Module):
         return flat + z.flatten(1)
 
 
+class Copies(nn.Module):
+    """What torch copies although it changes nothing; in-place operations on the copies leave the value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 0.5
+        a, b, c = x * 1.0, F.pad(x, (0, 0)), F.adaptive_avg_pool2d(x, x.shape[2:])
+        a.relu_()
+        b.sigmoid_()
+        c.clamp_(0, 6)
+        return x + a + b + c
+
+
+class ShuffleNetLike(nn.Module):
+    """Split, depthwise, concatenation, channel shuffle; one channel selected at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(conv_bn(4, 4, 1), conv_bn(4, 4, 3, groups=4, act=False), conv_bn(4, 4, 1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = x.chunk(2, dim=1)
+        x = torch.cat([kept, self.branch(changed)], 1)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+        return x, x[:, 3].flatten(1)
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -396,6 +423,8 @@ MODELS: dict[str, tuple[object, tuple[tuple[int, ...], ...]]] = {
     "arithmetic": (Arithmetic, ((1, 3, 6, 5),)),
     "clamps": (Clamps, ((1, 9),)),
     "in_place": (InPlace, ((1, 2, 3),)),
+    "copies": (Copies, ((1, 2, 3, 4),)),
+    "shufflenet": (ShuffleNetLike, ((1, 8, 5, 6),)),
     "tied": (Tied, ((1, 6),)),
     "batch_norm_1d": (BatchNorm1d, ((1, 6), (1, 4, 3))),
     "fixed_batch": (FixedBatch, ((3, 3, 4),)),

@@ -66,7 +66,7 @@ def capture(subject: Subject, *, max_batch: int) -> Captured:
             except Exception as error:
                 raise ExportError(
                     f"torch.export cannot capture {type(subject.model).__name__}: {_first_line(error)}. The model's forward "
-                    f"must be free of control flow that depends on values"
+                    f"must be free of control flow that depends on values, and the modules plain torch ones (no quantized ones)"
                 ) from error
     return _read(program, subject, facade, reason)
 

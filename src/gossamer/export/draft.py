@@ -39,15 +39,15 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ref:
-    """A value as the model sees it. storage: equal for aliases; padding: zeros around H and W (top, left,
-    bottom, right)."""
+    """A value as the model sees it. storage: equal for aliases; part_of: storage that this is a slice of;
+    padding: zeros around H and W (top, left, bottom, right)."""
 
     value: str
     shape: Shape
     storage: int
     padding: Padding = NO_PADDING
     origin: torch.fx.Node | None = None
-    part: bool = False
+    part_of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +62,14 @@ class Const:
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A weight of a node. values: matrix [rows, columns] or vector [n]; mask: True = kept, None = all
-    kept."""
+    """A weight of a node. values: matrix [rows, columns] or vector [n]; mask: True = kept, None = all kept;
+    of_model: a weight that the model has, not one that lowering made (a choice of channels)."""
 
     name: str
     values: Array
     mask: Mask | None = None
     only_dense: bool = False
+    of_model: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,7 @@ class Draft:
         self.nodes: list[DraftNode] = []
         self.outputs: list[tuple[str, str]] = []
         self._names: set[str] = set()
+        self._stand_ins: set[str] = set()
         self._storages = 0
         self._settled: dict[tuple[str, Shape, Padding], str] = {}
         self.current = ""
@@ -108,6 +110,12 @@ class Draft:
         """A value that comes from outside."""
         self._names.add(name)
         return self._ref(name, shape)
+
+    def add_stand_in(self, name: str, shape: Shape) -> Ref:
+        """The result of an unsupported operation: it takes any shape, so that what follows raises no errors
+        of its own."""
+        self._stand_ins.add(name)
+        return self.add_input(name, shape)
 
     def emit(
         self,
@@ -158,7 +166,7 @@ class Draft:
         """Name of a value that really has the shape of `ref` (without its padding where that is kept)."""
         padding = NO_PADDING if keep_padding else ref.padding
         base = self.base(ref)
-        if not any(ref.padding) and ref.shape == base:
+        if ref.value in self._stand_ins or (not any(ref.padding) and ref.shape == base):
             return ref.value
         if not any(padding) and any(ref.padding):
             return ref.value
@@ -187,7 +195,12 @@ class Draft:
         channels = ref.shape[1]
         assert isinstance(channels, int)
         name = self.fresh_name(f"{ref.value}.pad")
-        ones = Weight(name=f"{name}.weight", values=np.ones((channels, 1), np.float32), only_dense=True)
+        ones = Weight(
+            name=f"{name}.weight",
+            values=np.ones((channels, 1), np.float32),
+            only_dense=True,
+            of_model=False,
+        )
         attributes = conv_attributes(padding=ref.padding, groups=channels)
         return self.emit(
             "conv2d", [ref.value], ref.shape, attributes=attributes, weights={"weight": ones}, reserved=name

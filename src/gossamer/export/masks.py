@@ -11,7 +11,7 @@ from gossamer.export.subject import plain_name
 
 
 def resolve_masks(
-    model: nn.Module, masks: Mapping[str, Tensor] | None
+    model: nn.Module, masks: Mapping[str, object] | None
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Masks by the parameters' full names, and notes. A mask of a tied parameter stands under all of its
     names."""
@@ -31,6 +31,10 @@ def resolve_masks(
             )
             raise ExportError(
                 f"mask {name!r}: expected the name of a parameter of {type(model).__name__}; {hint}"
+            )
+        if not isinstance(mask, Tensor):
+            raise ExportError(
+                f"mask {name!r}: expected a bool tensor, got {type(mask).__name__}; torch.from_numpy converts arrays"
             )
         if mask.dtype != torch.bool:
             raise ExportError(

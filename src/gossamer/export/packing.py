@@ -7,13 +7,21 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from gossamer._version import __version__
-from gossamer.errors import ExportError, FormatError, GraphError
+from gossamer.errors import ExportError, GraphError
+from gossamer.export.arguments import (
+    HasMasks,
+    check_labels,
+    check_manifest,
+    checked_target,
+    masks_of,
+    pattern_of,
+)
 from gossamer.export.capture import BATCH, Captured, capture
 from gossamer.export.draft import Draft, DraftNode, Shape
 from gossamer.export.fold import fold
@@ -23,20 +31,11 @@ from gossamer.export.report import PackReport
 from gossamer.export.subject import Example, subject_of
 from gossamer.export.verify import TOLERANCES, verify
 from gossamer.export.weights import PackedWeights, pack_weights
-from gossamer.formats import for_pattern, packed_file
+from gossamer.formats import packed_file
 from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
 from gossamer.graph.strict_json import Json
 
-MAX_BATCH = 65536
 T = TypeVar("T")
-
-
-class HasMasks(Protocol):
-    """A Sparsifier, as far as packing needs it."""
-
-    @property
-    def masks(self) -> Mapping[str, Tensor]:
-        """Masks by parameter name."""
 
 
 def pack(
@@ -65,15 +64,21 @@ def pack(
     file is made for. tolerance: largest relative error against torch, 5e-3 for float16 and 1e-4 for float32
     by default. The model is left as it was.
     """
-    target = _checked(path, dtype, max_batch)
+    target = checked_target(path, dtype=dtype, max_batch=max_batch, tolerance=tolerance)
+    check_manifest(
+        {"recipe": recipe, "metrics": metrics, "preprocessing": preprocessing},
+        texts={"name": name, "license": license},
+        labels=labels,
+    )
     subject = subject_of(model, example)
-    given = masks if masks is None or isinstance(masks, Mapping) else masks.masks
+    given = masks if masks is None or isinstance(masks, Mapping) else masks_of(masks)
     resolved, notes = resolve_masks(subject.model, given)
-    pattern_text = _pattern(pattern, masks)
+    pattern_text = pattern_of(pattern, masks)
     captured = capture(subject, max_batch=max_batch)
     draft = lower(captured, resolved)
     nodes = fold(draft)
     weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=given is None)
+    check_labels(labels, draft)
     network = _network(name or type(subject.model).__name__, captured, draft, nodes, weights, max_batch)
     block = preprocessing.to_json() if isinstance(preprocessing, ImagePreprocessing) else preprocessing
     manifest = Manifest(
@@ -88,50 +93,29 @@ def pack(
     )
     limit = TOLERANCES[dtype] if tolerance is None else tolerance
     candidate = _legal(lambda: packed_file.to_bytes(manifest, weights.weights))
-    checked = verify(candidate, captured, subject, resolved, max_batch=max_batch, tolerance=limit)
+    checked = verify(
+        candidate, captured, subject, resolved, max_batch=max_batch, tolerance=limit, dtype=dtype
+    )
     manifest = replace(manifest, verification=checked.to_json())
     size = _legal(lambda: packed_file.write(target, manifest, weights.weights))
     largest = str(captured.batch if not captured.symbols else max_batch)
     if largest not in checked.errors:
-        notes.append(f"not verified at batch {largest}: the slow reference engine would take too long")
+        verified = max(int(batch) for batch in checked.errors)
+        notes.append(
+            f"verified up to batch {verified}; batch {largest} would take too long or too much memory"
+        )
     if captured.fixed_because is not None:
         notes.append(f"the batch is fixed at {captured.batch}: {captured.fixed_because}")
     return PackReport(
         path=target,
         bytes=size,
-        bytes_dense=sum(4 * row.num_weights for row in weights.reports),
+        bytes_dense=sum(4 * row.num_weights for row in weights.reports if row.of_model),
         batch=f"batch {captured.batch}" if not captured.symbols else f"batch 1 to {max_batch}",
         nodes=len(nodes),
         weights=weights.reports,
         verification=checked,
         notes=tuple(notes),
     )
-
-
-def _checked(path: str | Path, dtype: str, max_batch: int) -> Path:
-    """The target, after everything that can be wrong before the work starts."""
-    target = Path(path)
-    if dtype not in TOLERANCES:
-        raise ExportError(f'dtype: expected "float16" or "float32", got {dtype!r}')
-    if not 1 <= max_batch <= MAX_BATCH:
-        raise ExportError(f"max_batch: expected an integer from 1 to {MAX_BATCH}, got {max_batch!r}")
-    if target.is_dir():
-        raise ExportError(f"path: expected a file name, got the folder {target}")
-    if not target.parent.is_dir():
-        raise ExportError(f"path: expected an existing folder, got {target.parent}; make it first")
-    return target
-
-
-def _pattern(pattern: object, masks: object) -> str | None:
-    """The pattern's text; a Sparsifier tells its method's pattern where none is named."""
-    chosen = pattern if pattern is not None else getattr(getattr(masks, "method", None), "pattern", None)
-    if chosen is None:
-        return None
-    try:
-        for_pattern(str(chosen))
-    except FormatError as error:
-        raise ExportError(str(error)) from error
-    return str(chosen)
 
 
 def _network(

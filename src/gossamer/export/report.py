@@ -10,7 +10,8 @@ from gossamer.graph.strict_json import Json
 
 @dataclass(frozen=True, kw_only=True)
 class WeightReport:
-    """One weight of the file. bytes: of its parts on disk; reason: why it has this format."""
+    """One weight of the file. bytes: of its parts on disk; reason: why it has this format; of_model: False
+    for what lowering made (a choice of channels)."""
 
     name: str
     shape: tuple[int, ...]
@@ -20,6 +21,7 @@ class WeightReport:
     num_weights: int
     bytes: int
     reason: str
+    of_model: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,8 @@ class PackReport:
 
     @property
     def sparsity(self) -> float:
-        """Fraction of absent weights in all matrices of the file (linear and convolution layers)."""
-        matrices = [weight for weight in self.weights if len(weight.shape) == 2]
+        """Fraction of absent weights in all matrices of the model (linear and convolution layers)."""
+        matrices = [weight for weight in self.weights if len(weight.shape) == 2 and weight.of_model]
         total = sum(weight.num_weights for weight in matrices)
         return 1.0 - sum(weight.num_kept for weight in matrices) / total if total else 0.0
 

@@ -63,6 +63,16 @@ def subject_of(model: nn.Module, example: Example) -> Subject:
     if not isinstance(model, nn.Module):
         raise ExportError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     bare = unwrap(model)
+    if isinstance(bare, torch.jit.ScriptModule):
+        raise ExportError(
+            "model: expected a torch.nn.Module, got a TorchScript module; pass the module from before torch.jit.script or "
+            "torch.jit.trace"
+        )
+    if not isinstance(example, Tensor | Mapping | list | tuple):
+        raise ExportError(
+            f"example: expected a tensor, a sequence of tensors or a mapping by argument name, got "
+            f"{type(example).__name__}; torch.from_numpy converts arrays"
+        )
     if isinstance(example, Tensor):
         named, keywords = {_parameter_names(bare, 1)[0]: example}, False
     elif isinstance(example, Mapping):

@@ -57,6 +57,7 @@ def pack_weights(
                         num_weights=int(drafted.values.size),
                         bytes=packed.nbytes,
                         reason=reason,
+                        of_model=drafted.of_model,
                     )
                 )
             roles[node.name][role] = name

@@ -19,6 +19,7 @@ from gossamer.export.capture import BATCH, Captured
 from gossamer.export.draft import Const, Draft, Ref, Shape, Size, Unsupported
 from gossamer.export.lower import activation, arithmetic, convolution, elide, linear, merge, norm, pooling
 from gossamer.export.lower.call import Call, Lowering
+from gossamer.export.lower.live import needed
 from gossamer.export.source import is_leaf_module, module_of, source_of
 from gossamer.export.subject import plain_name
 
@@ -33,6 +34,11 @@ LOWERINGS: Mapping[str, Lowering] = {
     **merge.LOWERINGS,
 }
 _NEAREST = "a form made of the operations in docs/formats/operators.md"
+_HIGHER_ORDER = {
+    "wrap_with_autocast": "no torch.autocast inside of forward; packing computes in float32",
+    "cond": "one branch; forward must not depend on values",
+    "while_loop": "a loop whose length does not depend on values",
+}
 
 
 def lower(captured: Captured, masks: Mapping[str, Tensor]) -> Draft:
@@ -50,7 +56,7 @@ class _Walk:
         self.issues: dict[tuple[str, str], Unsupported] = {}
 
     def run(self) -> Draft:
-        live = _live(self.captured.graph)
+        live = needed(self.captured.graph)
         for node in self.captured.graph.nodes:
             if node.op == "placeholder":
                 self._placeholder(node)
@@ -105,7 +111,7 @@ class _Walk:
         except Unsupported as error:
             self._issue(node, op, error)
             stand_ins = tuple(
-                self.draft.add_input(f"?{node.name}.{i}", s) for i, s in enumerate(self._shapes(node))
+                self.draft.add_stand_in(f"?{node.name}.{i}", s) for i, s in enumerate(self._shapes(node))
             )
             self.env[node] = stand_ins if isinstance(node.meta["val"], list | tuple) else stand_ins[0]
 
@@ -167,10 +173,15 @@ class _Walk:
         target, result = node.args[0], self.env[node]
         assert isinstance(target, torch.fx.Node)
         changed = self.env[target]
-        assert isinstance(changed, Ref)
         assert isinstance(result, Ref)
-        if changed.part:
-            raise Unsupported("an in-place operation on a slice", "the same operation without inplace=True")
+        if not isinstance(changed, Ref):
+            raise Unsupported("an in-place change of a constant", "the same operation, not in place")
+        slices = any(isinstance(e, Ref) and e.part_of == changed.storage for e in _entries(self.env))
+        if changed.part_of is not None or slices:
+            raise Unsupported(
+                "an in-place operation on a slice, or on a value with slices",
+                "the same operation, not in place",
+            )
         for other, entry in self.env.items():
             if isinstance(entry, Ref) and entry.storage == changed.storage:
                 self.env[other] = replace(entry, value=result.value, padding=result.padding)
@@ -210,6 +221,11 @@ class _Walk:
         return int(text) if text.isdigit() else text
 
 
+def _entries(env: Mapping[torch.fx.Node, object]) -> Iterator[object]:
+    for entry in env.values():
+        yield from entry if isinstance(entry, tuple) else (entry,)
+
+
 def _tensors(node: torch.fx.Node) -> list[Tensor]:
     value = node.meta.get("val")
     parts = value if isinstance(value, list | tuple) else [value]
@@ -231,25 +247,9 @@ def _operation_name(node: torch.fx.Node) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-def _live(graph: torch.fx.Graph) -> set[torch.fx.Node]:
-    """Nodes that the outputs need, in-place changes of needed values included."""
-    live = {node for node in graph.nodes if node.op == "output"}
-    changed = True
-    while changed:
-        before = len(live)
-        for node in reversed(graph.nodes):
-            schema = getattr(node.target, "_schema", None)
-            touches = (
-                schema is not None and schema.is_mutable and any(a in live for a in node.all_input_nodes)
-            )
-            if node in live or touches:
-                live.add(node)
-                live.update(node.all_input_nodes)
-        changed = len(live) > before
-    return live
-
-
 def _nearest(op: str) -> str:
+    if op in _HIGHER_ORDER:
+        return _HIGHER_ORDER[op]
     known = [name.removeprefix("aten.") for name in LOWERINGS if name not in elide.ELIDED]
     close = difflib.get_close_matches(op.removeprefix("aten."), known, n=1, cutoff=0.85)
     return f"{close[0]}, or {_NEAREST}" if close else _NEAREST

@@ -107,7 +107,7 @@ def _affine(draft: Draft, x: Ref, call: Call, scale: Vector | float, shift: Vect
     """scale * x + shift with constants that broadcast: over dimension 1, or over the last one."""
     scale, shift = np.asarray(scale, np.float64), np.asarray(shift, np.float64)
     if np.all(scale == 1.0) and np.all(shift == 0.0) and _axis(x, scale, shift) is not None:
-        return x
+        return draft.copy(x)
     axis = _axis(x, scale, shift)
     if axis is None or len(x.shape) < 2:
         shape = np.broadcast_shapes(scale.shape, shift.shape)
@@ -121,7 +121,12 @@ def _affine(draft: Draft, x: Ref, call: Call, scale: Vector | float, shift: Vect
         return channel_affine(draft, x, scales, shifts)
     unique = draft.fresh_name(draft.current or "affine")
     weights = {
-        "weight": Weight(name=f"{unique}.weight", values=np.diag(scales), mask=np.eye(count, dtype=np.bool_)),
+        "weight": Weight(
+            name=f"{unique}.weight",
+            values=np.diag(scales),
+            mask=np.eye(count, dtype=np.bool_),
+            of_model=False,
+        ),
         "bias": Weight(name=f"{unique}.bias", values=shifts),
     }
     return along_last(draft, x, weights, reserved=unique)

@@ -51,7 +51,7 @@ def pad(call: Call, draft: Draft) -> Ref:
         raise Unsupported(f"padding by {sizes}", "padding by non-negative numbers")
     amounts = [int(size) for size in sizes]
     if not any(amounts):
-        return x
+        return draft.copy(x)
     if len(x.shape) != 4 or any(amounts[6:]):
         raise Unsupported(
             f"padding {amounts} of a value of shape {describe(x.shape)}",

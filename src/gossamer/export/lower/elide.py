@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from gossamer.export.draft import Const, Draft, Ref, Unsupported
-from gossamer.export.lower.call import Call, Lowering, describe
+from gossamer.export.lower.call import Call, Lowering, describe, int_size
+from gossamer.export.lower.linear import along_channels, selection
 
 
 def alias(call: Call, draft: Draft) -> Ref:
@@ -43,16 +44,31 @@ def reshape(call: Call, draft: Draft) -> Ref:
 
 
 def permute(call: Call, draft: Draft) -> Ref:
-    """A permutation that only moves dimensions of size 1 is a reshape; another one is not supported."""
+    """A permutation that only moves dimensions of size 1 is a reshape, one of groups of channels a product;
+    another one is not supported."""
     ref = call.ref()
     order = _order(call, len(ref.shape))
     moved = [axis for axis in order if ref.shape[axis] != 1]
     if moved != sorted(moved):
+        base = draft.base(ref)
+        if order == [0, 2, 1, 3, 4] and len(base) == 4 and not any(ref.padding) and base[2:] == ref.shape[3:]:
+            return _shuffled(call, draft, ref)
         raise Unsupported(
             f"permutation of {describe(ref.shape)} to {describe(call.out_shape)}",
-            "keep images as [N, C, H, W] and tokens as [N, T, K]; dimensions of size 1 may be moved",
+            "keep images as [N, C, H, W] and tokens as [N, T, K]; dimensions of size 1 may be moved, channels shuffled in groups",
         )
     return draft.view(ref, call.out_shape, call.node)
+
+
+def _shuffled(call: Call, draft: Draft, ref: Ref) -> Ref:
+    """Channel shuffle: an image [N, a b, H, W] seen as [N, a, b, H, W], then as [N, b, a, H, W]. One kept
+    weight a row."""
+    outer, inner = int_size(ref.shape[1]), int_size(ref.shape[2])
+    name = draft.fresh_name(draft.current or "shuffle")
+    order = [row * inner + column for column in range(inner) for row in range(outer)]
+    weights = {"weight": selection(name, outer * inner, order)}
+    image = replace(ref, shape=draft.base(ref))
+    return draft.view(along_channels(draft, image, weights, reserved=name), call.out_shape, call.node)
 
 
 def expand(call: Call, draft: Draft) -> Ref:

@@ -1,5 +1,7 @@
 """Products with a constant matrix: y = x W^T + b over the last dimension; W [O, K]."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gossamer.export.draft import Const, Draft, Ref, Unsupported, Weight, conv_attributes
@@ -65,11 +67,13 @@ def along_channels(draft: Draft, x: Ref, weights: dict[str, Weight], reserved: s
     )
 
 
-def selection(name: str, columns: int, chosen: range, rows: int | None = None, first: int = 0) -> Weight:
+def selection(
+    name: str, columns: int, chosen: Sequence[int], rows: int | None = None, first: int = 0
+) -> Weight:
     """The matrix [rows, columns] whose row first + i takes column chosen[i]; other rows give zero."""
     matrix = np.zeros((len(chosen) if rows is None else rows, columns), np.float32)
     matrix[first + np.arange(len(chosen)), np.asarray(chosen, dtype=np.int64)] = 1.0
-    return Weight(name=f"{name}.weight", values=matrix, mask=matrix == 1.0)
+    return Weight(name=f"{name}.weight", values=matrix, mask=matrix == 1.0, of_model=False)
 
 
 def _transposed(call: Call, other: object) -> Const:

@@ -71,6 +71,16 @@ def part(call: Call, draft: Draft) -> Ref:
     return take(call, draft, x, axis, range(start, start + count * step, step))
 
 
+def select(call: Call, draft: Draft) -> Ref:
+    """x[:, i]: a slice of one, without its dimension."""
+    x = call.ref()
+    axis, index = call.integer("dim") % len(x.shape), call.integer("index")
+    if axis == 0:
+        raise Unsupported("one example of the batch", "slices of dimensions after the first")
+    index %= int_size(x.shape[axis])
+    return draft.view(take(call, draft, x, axis, range(index, index + 1)), call.out_shape, call.node)
+
+
 def take(call: Call, draft: Draft, x: Ref, axis: int, chosen: range) -> Ref:
     """The elements `chosen` of dimension `axis`."""
     size = int_size(x.shape[axis])
@@ -86,13 +96,15 @@ def take(call: Call, draft: Draft, x: Ref, axis: int, chosen: range) -> Ref:
             "padding": [0, 0, 0, 0],
             "count_include_pad": False,
         }
-        return replace(draft.emit("avg_pool2d", [draft.settle(x)], shape, attributes=attributes), part=True)
+        return replace(
+            draft.emit("avg_pool2d", [draft.settle(x)], shape, attributes=attributes), part_of=x.storage
+        )
     name = draft.fresh_name(draft.current or "select")
     weights = {"weight": selection(name, size, chosen)}
     if axis == rank - 1:
-        return replace(along_last(draft, x, weights, reserved=name), part=True)
+        return replace(along_last(draft, x, weights, reserved=name), part_of=x.storage)
     if axis == 1 and rank == 4:
-        return replace(along_channels(draft, x, weights, reserved=name), part=True)
+        return replace(along_channels(draft, x, weights, reserved=name), part_of=x.storage)
     raise Unsupported(
         f"taking {len(chosen)} of {size} along dimension {axis} of {describe(x.shape)}",
         "a choice of channels, of features, or every k-th row or column of an image starting at the first",
@@ -112,6 +124,7 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.concat": concat,
     "aten.concatenate": concat,
     "aten.slice": part,
+    "aten.select": select,
     "aten.narrow": part,
     "aten.chunk": chunk,
     "aten.split": chunk,

@@ -89,7 +89,7 @@ def adaptive_avg_pool2d(call: Call, draft: Draft) -> Ref:
     """Adaptive average pooling; nothing where the size is right already."""
     x = call.ref()
     call.rank(x, 4)
-    return x if call.out_shape == x.shape else _adaptive(draft, x, call.out_shape)
+    return draft.copy(x) if call.out_shape == x.shape else _adaptive(draft, x, call.out_shape)
 
 
 def adaptive_max_pool2d(call: Call, draft: Draft) -> tuple[Ref | None, ...]:
@@ -102,14 +102,14 @@ def adaptive_max_pool2d(call: Call, draft: Draft) -> tuple[Ref | None, ...]:
 def mean(call: Call, draft: Draft) -> Ref:
     """Mean over H and W, or over one of them; also over the joined last dimension of a flattened image."""
     x, shape = _image(call, draft, "mean")
-    pooled = _adaptive(draft, x, shape) if shape != x.shape else x
+    pooled = _adaptive(draft, x, shape) if shape != x.shape else draft.copy(x)
     return draft.view(pooled, call.out_shape, call.node)
 
 
 def maximum(call: Call, draft: Draft) -> Ref:
     """amax over H and W."""
     x, shape = _image(call, draft, "amax")
-    pooled = _blocks_maximum(draft, x, shape) if shape != x.shape else x
+    pooled = _blocks_maximum(draft, x, shape) if shape != x.shape else draft.copy(x)
     return draft.view(pooled, call.out_shape, call.node)
 
 

@@ -1,0 +1,95 @@
+"""What `pack` is given, checked before the work starts; every message names the argument and what it should be."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from gossamer.errors import ExportError, FormatError
+from gossamer.export.draft import Draft
+from gossamer.export.verify import TOLERANCES
+from gossamer.formats import for_pattern
+from gossamer.graph import ImagePreprocessing
+from gossamer.graph.strict_json import dumps
+
+MAX_BATCH = 65536
+
+
+class HasMasks(Protocol):
+    """A Sparsifier, as far as packing needs it."""
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """Masks by parameter name."""
+
+
+def checked_target(path: str | Path, *, dtype: object, max_batch: object, tolerance: object) -> Path:
+    """The file to write, after everything beside it has been checked."""
+    target = Path(path)
+    if dtype not in TOLERANCES:
+        raise ExportError(f'dtype: expected "float16" or "float32", got {dtype!r}')
+    if tolerance is not None and not (isinstance(tolerance, int | float) and 0 < tolerance < math.inf):
+        usual = TOLERANCES[str(dtype)]
+        raise ExportError(f"tolerance: expected a number above 0, such as {usual:g}, got {tolerance!r}")
+    if not isinstance(max_batch, int) or isinstance(max_batch, bool) or not 1 <= max_batch <= MAX_BATCH:
+        raise ExportError(f"max_batch: expected an integer from 1 to {MAX_BATCH}, got {max_batch!r}")
+    if target.is_dir():
+        raise ExportError(f"path: expected a file name, got the folder {target}")
+    if not target.parent.is_dir():
+        raise ExportError(f"path: expected an existing folder, got {target.parent}; make it first")
+    return target
+
+
+def masks_of(sparsifier: object) -> Mapping[str, Tensor]:
+    """The masks of a Sparsifier."""
+    found = getattr(sparsifier, "masks", None)
+    if not isinstance(found, Mapping):
+        raise ExportError(
+            "masks: expected a Sparsifier, a mapping from parameter names to bool tensors, or None, "
+            f"got {type(sparsifier).__name__}"
+        )
+    return found
+
+
+def pattern_of(pattern: object, masks: object) -> str | None:
+    """The pattern's text; a Sparsifier tells its method's pattern where none is named."""
+    chosen = pattern if pattern is not None else getattr(getattr(masks, "method", None), "pattern", None)
+    if chosen is None:
+        return None
+    try:
+        for_pattern(str(chosen))
+    except FormatError as error:
+        raise ExportError(str(error)) from error
+    return str(chosen)
+
+
+def check_manifest(blocks: Mapping[str, object], *, texts: Mapping[str, object], labels: object) -> None:
+    """Blocks must be mappings of JSON values, texts strings, labels a list of strings; None is left out."""
+    for name, text in texts.items():
+        if text is not None and not isinstance(text, str):
+            raise ExportError(f"{name}: expected a string, got {text!r}")
+    if labels is not None and (
+        not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels)
+    ):
+        raise ExportError(f"labels: expected a list of strings, got {labels!r}")
+    for name, block in blocks.items():
+        if block is None or isinstance(block, ImagePreprocessing):
+            continue
+        if not isinstance(block, Mapping):
+            raise ExportError(f"{name}: expected a mapping of JSON values, got {block!r}")
+        try:
+            dumps(dict(block))
+        except FormatError as error:
+            raise ExportError(f"{name}: {error}; write NumPy and torch numbers as float(x)") from error
+
+
+def check_labels(labels: Sequence[str] | None, draft: Draft) -> None:
+    """One label for each entry along the last dimension of the first output."""
+    name, value = draft.outputs[0]
+    size = draft.shapes[value][-1]
+    if labels is not None and len(draft.shapes[value]) == 2 and len(labels) != size:
+        raise ExportError(
+            f"labels: expected {size}, one for each entry of the output {name!r}, got {len(labels)}"
+        )
