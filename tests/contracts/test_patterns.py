@@ -8,11 +8,11 @@ import torch
 
 from gossamer.errors import PatternError
 from gossamer.sparsity.patterns import Pattern, Unstructured, parse_pattern
-from tests.contracts.tables import MALFORMED, PATTERNS, REFUSED, Shape
+from tests.contracts.table import MALFORMED, PATTERNS, SHAPE_REFUSALS, Shape
 
 CASES = [
     pytest.param(parse_pattern(text), shape, id=f"{text}-{shape[0]}x{shape[1]}")
-    for text, shapes in PATTERNS
+    for text, shapes in PATTERNS.items()
     for shape in shapes
 ]
 every_case = pytest.mark.parametrize(("pattern", "shape"), CASES)
@@ -29,7 +29,7 @@ def normal(shape: Shape, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).abs()
 
 
-@pytest.mark.parametrize("text", [text for text, _ in PATTERNS])
+@pytest.mark.parametrize("text", PATTERNS)
 def test_the_string_reads_back(text):
     pattern = parse_pattern(f" {text} ")
     assert str(pattern) == text
@@ -43,7 +43,7 @@ def test_a_malformed_string_is_refused(text, words):
         parse_pattern(text)
 
 
-@pytest.mark.parametrize(("text", "shape", "words"), REFUSED)
+@pytest.mark.parametrize(("text", "shape", "words"), SHAPE_REFUSALS)
 def test_a_shape_without_meaning_is_refused(text, shape, words):
     with pytest.raises(PatternError, match=re.escape(words)):
         parse_pattern(text).counts(shape)

@@ -58,6 +58,10 @@ def fuzzing():
     return fuzz_bases, fuzz_mutations
 
 
+def test_every_format_is_among_the_matrices():
+    assert {name for name, _, _ in MATRICES} == set(formats.FORMATS)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(("name", "parameters", "shape"), MATRICES)
 def test_every_format_decodes_to_the_same_matrix(fuzzing, name, parameters, shape, dtype):

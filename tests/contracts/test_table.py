@@ -1,0 +1,24 @@
+"""The table of contracts leaves nothing of the library out."""
+
+from gossamer.formats import FORMATS as MODULES
+from gossamer.sparsity.patterns import PATTERNS as FAMILIES
+from gossamer.sparsity.patterns import parse_pattern
+from gossamer.training import METHODS as CLASSES
+from tests.contracts.table import FORMATS, METHOD_REFUSALS, METHODS, PATTERNS, UNSTORED
+
+
+def test_every_pattern_is_in_the_table():
+    assert {type(parse_pattern(text)) for text in PATTERNS} == set(FAMILIES.values())
+
+
+def test_every_format_is_in_the_table():
+    assert {line.format for line in FORMATS} == set(MODULES)
+
+
+def test_every_method_is_in_the_table():
+    assert {name for name, _ in METHODS.values()} == set(CLASSES)
+
+
+def test_every_refusal_is_of_a_line_of_the_table():
+    assert {method for method, _ in METHOD_REFUSALS} <= set(METHODS)
+    assert {pattern for _, pattern in METHOD_REFUSALS} | set(UNSTORED) <= set(PATTERNS)
