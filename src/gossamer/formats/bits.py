@@ -65,6 +65,18 @@ def encode_gaps(slots: Ints, *, total: int, step: int) -> Bytes:
     return stream
 
 
+def expected_gap_bytes(count: int, *, total: int, step: int) -> float:
+    """Length of the stream of `count` slots drawn at random from `total`: one byte each, and one more for every 255 slots of a gap.
+
+    >>> round(expected_gap_bytes(100, total=1000, step=1)), round(expected_gap_bytes(100, total=100_000, step=1))
+    (100, 444)
+    """
+    if not count:
+        return float(total // ESCAPE)
+    mean = (total - step * count) / count  # of a gap; gaps are geometric, P(gap >= g) = (mean / (1 + mean))^g
+    return count / (1 - (mean / (1 + mean)) ** ESCAPE)
+
+
 def decode_gaps(stream: Bytes, *, total: int, step: int) -> Ints:
     """The slots of a stream; FormatError where it leaves the matrix or stops short of its end."""
     emits = stream != ESCAPE

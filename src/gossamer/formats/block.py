@@ -1,11 +1,12 @@
 """`block`: whole blocks of r x c, one gap byte a block. docs/formats/block.md."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
 from gossamer.errors import FormatError
-from gossamer.formats.bits import decode_gaps, encode_gaps
+from gossamer.formats.bits import decode_gaps, encode_gaps, expected_gap_bytes
 from gossamer.formats.matrix import (
     Bools,
     Bytes,
@@ -60,6 +61,12 @@ def decode(packed: PackedMatrix) -> Ints:
     corner = blocks // (columns // c) * (r * columns) + blocks % (columns // c) * c
     inside = np.arange(r, dtype=np.int64)[:, None] * columns + np.arange(c, dtype=np.int64)
     return corner[:, None, None] + inside
+
+
+def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:
+    """One gap byte a block, and more where gaps are long."""
+    size = parameters["rows"] * parameters["columns"]
+    return expected_gap_bytes(num_kept // size, total=prod(shape) // size, step=1)
 
 
 def _tiles(matrix: np.ndarray[tuple[int, ...], np.dtype[np.generic]], r: int, c: int):  # type: ignore[no-untyped-def]

@@ -27,3 +27,8 @@ def decode(packed: PackedMatrix) -> Ints:
     if found != packed.shape:
         raise FormatError(f"values: expected the shape {list(packed.shape)}, got {list(found)}")
     return np.arange(packed.parts["values"].size, dtype=np.int64)
+
+
+def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:
+    """None."""
+    return 0.0

@@ -3,6 +3,7 @@ docs/formats/gather-scatter.md.
 """
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
@@ -51,12 +52,10 @@ def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[
     ]
     column = np.concatenate(parts) if parts else np.empty((0, banks), dtype=np.int64)
     row = np.repeat(np.arange(len(bundles)), bundles)[:, None] * height + np.arange(banks) // per_row
-    stored, width = (
-        (column // banks, width_of(columns // banks)) if per_row == banks else (column, width_of(columns))
-    )
+    stored = column // banks if per_row == banks else column
     return values[row, column], {
-        "columns": pack_bits(stored, width),
-        "counts": pack_bits(bundles, (height * columns // banks).bit_length()),
+        "columns": pack_bits(stored, _width(columns, banks, per_row)),
+        "counts": pack_bits(bundles, _counts_width(height * columns, banks)),
     }
 
 
@@ -66,12 +65,12 @@ def decode(packed: PackedMatrix) -> Ints:
     rows, columns = packed.shape
     height = banks // per_row
     total = values_shape(packed, 2, banks)[0]
-    counts_width = (height * columns // banks).bit_length()
-    counts = unpack_bits(bytes_part(packed, "counts"), rows // height, counts_width, "counts")
+    width = _counts_width(height * columns, banks)
+    counts = unpack_bits(bytes_part(packed, "counts"), rows // height, width, "counts")
     if counts.sum() != total:
         raise FormatError(f"counts: expected the sum {total} (bundles of values), got {counts.sum()}")
     lane = np.arange(banks, dtype=np.int64)
-    width = width_of(columns // banks) if per_row == banks else width_of(columns)
+    width = _width(columns, banks, per_row)
     column = unpack_bits(bytes_part(packed, "columns"), total * banks, width, "columns").reshape(total, banks)
     if per_row == banks:
         column = column * banks + lane
@@ -89,6 +88,25 @@ def decode(packed: PackedMatrix) -> Ints:
         row, where = divmod(int(ordered[twice[0]]), columns)
         raise FormatError(f"columns: expected distinct entries, got row {row}, column {where} twice")
     return entries
+
+
+def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:
+    """The columns, and the bundles of every group."""
+    banks, per_row = parameters["banks"], parameters["per_row"]
+    group = banks // per_row * shape[1]  # entries of a group
+    return (
+        num_kept * _width(shape[1], banks, per_row) + prod(shape) // group * _counts_width(group, banks)
+    ) / 8
+
+
+def _width(columns: int, banks: int, per_row: int) -> int:
+    """Bits of a lane's column: of its quotient by B where the lane gives the residue."""
+    return width_of(columns // banks if per_row == banks else columns)
+
+
+def _counts_width(group: int, banks: int) -> int:
+    """Bits of the number of bundles in a group of `group` entries: 0 to group / B."""
+    return width_of(group // banks + 1)
 
 
 def _bundle_counts(mask: Bools, banks: int, per_row: int) -> Ints:

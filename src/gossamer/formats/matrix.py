@@ -46,8 +46,12 @@ class PackedMatrix:
 
 
 class Format(Protocol):
-    """What a format's module has. `encode` may assume that `check` passed and that the mask has the matrix'
-    shape.
+    """What a format's module has. All but `check` may assume that `check` passed, `encode` also that the mask has the matrix' shape.
+
+    `check(shape, parameters)`: FormatError where a matrix of that shape cannot be stored. `encode(values [R, C], mask [R, C], parameters)`:
+    the kept values in the order and shape in which they are stored, and all other parts; FormatError where the mask is not the format's.
+    `decode(packed)`: the slots of the values, in their shape; FormatError where a part is malformed. `index_bytes(shape, num_kept,
+    parameters)`: bytes of all parts but the values, exact or expected for a random mask.
     """
 
     NAME: str
@@ -56,6 +60,7 @@ class Format(Protocol):
     check: Callable[[tuple[int, ...], Mapping[str, int]], None]
     encode: Callable[[Floats, Bools, Mapping[str, int]], tuple[Floats, dict[str, Bytes]]]
     decode: Callable[[PackedMatrix], Ints]
+    index_bytes: Callable[[tuple[int, ...], int, Mapping[str, int]], float]
 
 
 def bytes_part(packed: PackedMatrix, name: str) -> Bytes:

@@ -61,3 +61,8 @@ def decode(packed: PackedMatrix) -> Ints:
             f"positions: expected increasing numbers below {m}, got {found} in group {wrong[0]}"
         )
     return (positions + np.arange(groups, dtype=np.int64)[:, None] * m).ravel()
+
+
+def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:
+    """The positions."""
+    return num_kept * width_of(parameters["m"]) / 8

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from gossamer.errors import FormatError
-from gossamer.formats.bits import decode_gaps, encode_gaps
+from gossamer.formats.bits import decode_gaps, encode_gaps, expected_gap_bytes
 from gossamer.formats.matrix import Bools, Bytes, Floats, Ints, PackedMatrix, bytes_part, values_shape
 
 NAME = "unstructured"
@@ -37,3 +37,8 @@ def decode(packed: PackedMatrix) -> Ints:
     if slots.size != count:
         raise FormatError(f"gaps: expected {count} entries (one a value), got {slots.size}")
     return slots
+
+
+def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:
+    """One gap byte an entry, and more where gaps are long."""
+    return expected_gap_bytes(num_kept, total=prod(shape), step=1)

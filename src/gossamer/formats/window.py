@@ -3,11 +3,12 @@ docs/formats/window.md.
 """
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
 from gossamer.errors import FormatError
-from gossamer.formats.bits import decode_gaps, encode_gaps, pack_bits, unpack_bits
+from gossamer.formats.bits import decode_gaps, encode_gaps, expected_gap_bytes, pack_bits, unpack_bits
 from gossamer.formats.matrix import (
     Bools,
     Bytes,
@@ -72,3 +73,9 @@ def decode(packed: PackedMatrix) -> Ints:
         row_, column = divmod(int(ordered[twice[0]]), columns)
         raise FormatError(f"lanes: expected distinct entries, got row {row_}, column {column} twice")
     return entries
+
+
+def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:
+    """One gap byte and 3 bytes of columns a bundle, and more where gaps are long."""
+    bundles = num_kept // WIDTH
+    return 3 * bundles + expected_gap_bytes(bundles, total=prod(shape) // WIDTH**2, step=0)

@@ -1,8 +1,8 @@
 """What a layer costs at a count of kept weights: parameters, multiply-accumulates, bytes.
 
 A weight of a linear or convolution layer is used once at every output position, so kept weights times positions are the MACs of one
-example, whatever the groups, stride or dilation. Bytes are an estimate for planning, values plus the index bits of the pattern's compact
-format; the packed file reports exact ones. Milliseconds are not computed here: they are measured and come in as a table.
+example, whatever the groups, stride or dilation. Bytes are an estimate for planning, values plus the index of the pattern's compact format;
+the packed file reports exact ones. Milliseconds are not computed here: they are measured and come in as a table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gossamer.sparsity.patterns import Block, GatherScatter, NOfM, Pattern, Window
+from gossamer.errors import FormatError
+from gossamer.formats import FORMATS, for_pattern
+from gossamer.sparsity.patterns import Pattern
 from gossamer.sparsity.view import matrix_shape
 
 
@@ -50,28 +52,19 @@ def macs(layer: LayerShape, num_kept: int) -> int:
 
 
 def bytes_packed(layer: LayerShape, num_kept: int, pattern: Pattern, *, value_bytes: int = 2) -> float:
-    """Estimated bytes on disk with fp16 (2) or fp32 (4) values; a dense layer stores no index.
+    """Bytes on disk with fp16 (2) or fp32 (4) values: those of the format that stores the pattern, or dense where that is smaller.
+
+    Exact but for long gaps, which are those of a random mask; a pattern without a format of its own is stored as unstructured.
 
     >>> from gossamer.sparsity.patterns import parse_pattern
     >>> layer = LayerShape(weight=(1024, 1024))
-    >>> [bytes_packed(layer, 8192, parse_pattern(text)) for text in ("unstructured", "gs:8,8", "gs:8,1", "block:4x1")]
-    [24576.0, 23552.0, 26624.0, 18432.0]
+    >>> [round(bytes_packed(layer, 8192, parse_pattern(text))) for text in ("unstructured", "gs:8,8", "gs:8,1", "block:4x1", "window:8")]
+    [25858, 24576, 26800, 18753, 20480]
     """
-    if num_kept == layer.numel:
-        return float(num_kept * value_bytes)
-    return num_kept * (value_bytes + index_bits(layer, pattern) / 8)
-
-
-def index_bits(layer: LayerShape, pattern: Pattern) -> float:
-    """Bits of position that the compact format of a pattern stores for each kept entry."""
-    columns = layer.matrix[1]
-    if isinstance(pattern, Block):
-        return 8 / (pattern.rows * pattern.cols)  # one gap byte a block
-    if isinstance(pattern, Window):
-        return 4.0  # 3 bits of permutation and an eighth of a window number
-    if isinstance(pattern, NOfM):
-        return math.log2(pattern.m)
-    if isinstance(pattern, GatherScatter):
-        span = columns // pattern.banks if pattern.per_row == pattern.banks else columns
-        return float(max(1, math.ceil(math.log2(span)))) if span > 1 else 0.0
-    return 8.0  # one gap byte an entry
+    name, parameters = for_pattern(str(pattern))
+    try:
+        FORMATS[name].check(layer.matrix, parameters)
+    except FormatError:
+        name, parameters = for_pattern("unstructured")
+    sparse = num_kept * value_bytes + FORMATS[name].index_bytes(layer.matrix, num_kept, parameters)
+    return min(sparse, float(layer.numel * value_bytes))
