@@ -83,10 +83,10 @@ def test_contract(entry: str, pattern: str, autocast: bool) -> None:
         for name, mask in sparsifier.masks.items():
             matrix = as_matrix(mask)
             assert int(mask.sum()) in legal.counts((matrix.shape[0], matrix.shape[1])), name
-        if step == 4:  # bit-equal resume, into a model and an optimizer that know nothing yet
+        if step == 3:  # bit-equal resume right after an edit, into a model and an optimizer that know nothing yet
             saved = model.state_dict(), optimizer.state_dict(), sparsifier.state_dict()
             other = resume(entry, pattern, saved)
-        if step > 4:
+        if step > 3:
             twin, twin_optimizer, twin_sparsifier = other
             backward(twin, step, autocast=autocast)
             twin_optimizer.step()
@@ -100,7 +100,7 @@ def test_contract(entry: str, pattern: str, autocast: bool) -> None:
     if not fixes(pattern):
         unit = max(legal.counts(shape).step for shape in matrices(sparsifier))
         summary = sparsifier.summary()
-        assert abs(summary.num_kept - summary.size * (1 - SPARSITY)) <= unit / 2 + 1
+        assert abs(summary.num_kept - summary.size * (1 - SPARSITY)) <= unit / 2
     assert sparsifier.budget_met
     assert list(model.state_dict()) == keys
     report = sparsifier.finalize()

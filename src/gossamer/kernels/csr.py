@@ -5,12 +5,19 @@ Letters: R, C = rows and columns of the matrix, N = columns of the operand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.errors import FormatError
+from gossamer.errors import FormatError, RuntimeFailure
+
+_Floats: TypeAlias = NDArray[np.float32]
+_Indices: TypeAlias = NDArray[np.uint32]
+NativeProduct: TypeAlias = Callable[[_Floats, _Indices, _Indices, _Floats, _Floats, str], int]
+"""values, row_start, columns, operand, result (written), instruction set; a code of native/products.h."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +30,11 @@ class Csr:
     columns: NDArray[np.uint32]  # [nnz]
 
     def __post_init__(self) -> None:
+        found = [part.dtype for part in (self.values, self.row_start, self.columns)]
+        if found != [np.float32, np.uint32, np.uint32]:
+            raise FormatError(
+                f"expected float32 values, uint32 row starts and uint32 columns, got {', '.join(map(str, found))}"
+            )
         rows, width = self.shape
         nnz = len(self.values)
         ends = self.row_start[[0, -1]].tolist() if len(self.row_start) else []
@@ -44,8 +56,10 @@ def csr(matrix: NDArray[np.float32], mask: NDArray[np.bool_]) -> Csr:
     >>> packed.values.tolist(), packed.row_start.tolist(), packed.columns.tolist()
     ([6.0, 7.0, 8.0], [0, 1, 3], [1, 0, 1])
     """
-    if matrix.shape != mask.shape or matrix.ndim != 2:
-        raise FormatError(f"expected a matrix and a mask of one shape, got {matrix.shape} and {mask.shape}")
+    if matrix.shape != mask.shape or matrix.ndim != 2 or mask.dtype != np.bool_:
+        raise FormatError(
+            f"expected a matrix and a bool mask of one shape, got {matrix.shape} and {mask.dtype} {mask.shape}"
+        )
     starts = np.concatenate([[0], np.cumsum(mask.sum(axis=1))]).astype(np.uint32)
     return Csr(
         shape=(matrix.shape[0], matrix.shape[1]),
@@ -53,3 +67,14 @@ def csr(matrix: NDArray[np.float32], mask: NDArray[np.bool_]) -> Csr:
         row_start=starts,
         columns=np.nonzero(mask)[1].astype(np.uint32),
     )
+
+
+def raise_for(status: int, isa: str) -> None:
+    """Turn a code of native/products.h into an error; shapes and indices were checked before."""
+    if status == 1:
+        raise RuntimeFailure(
+            f"expected an instruction set that this CPU and build have, got {isa!r}; see `gossamer doctor`"
+        )
+    if status == 3:
+        raise RuntimeFailure("expected memory for a product's tiles, got none")
+    assert status == 0, f"native product refused arguments that were checked: {status}"

@@ -5,27 +5,14 @@ The runtime calls the kernel on tiles of padded planes; this face serves tests a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.errors import FormatError, RuntimeFailure
-from gossamer.kernels.csr import Csr
+from gossamer.errors import FormatError
+from gossamer.kernels.csr import Csr, NativeProduct, raise_for
 from gossamer.kernels.native import operation
-
-_Native = Callable[
-    [
-        NDArray[np.float32],
-        NDArray[np.uint32],
-        NDArray[np.uint32],
-        NDArray[np.float32],
-        NDArray[np.float32],
-        str,
-    ],
-    int,
-]
 
 
 def spmm(matrix: Csr, x: NDArray[np.float32], *, isa: str = "") -> NDArray[np.float32]:
@@ -37,7 +24,7 @@ def spmm(matrix: Csr, x: NDArray[np.float32], *, isa: str = "") -> NDArray[np.fl
     [[2.0, 8.0], [15.0, 18.0]]
     """
     _check(matrix, x)
-    native = cast("_Native | None", operation("spmm"))
+    native = cast("NativeProduct | None", operation("spmm"))
     if native is None:
         return spmm_reference(matrix, x, isa=isa)
     y = np.empty((matrix.shape[0], x.shape[1]), np.float32)
@@ -55,17 +42,6 @@ def spmm_reference(matrix: Csr, x: NDArray[np.float32], *, isa: str = "") -> NDA
         begin, end = int(matrix.row_start[row]), int(matrix.row_start[row + 1])
         y[row] = matrix.values[begin:end].astype(np.float64) @ wide[matrix.columns[begin:end]]
     return y.astype(np.float32)
-
-
-def raise_for(status: int, isa: str) -> None:
-    """Turn a code of native/products.h into an error; shapes and indices were checked before."""
-    if status == 1:
-        raise RuntimeFailure(
-            f"expected an instruction set that this CPU and build have, got {isa!r}; see `gossamer doctor`"
-        )
-    if status == 3:
-        raise RuntimeFailure("expected memory for a product's tiles, got none")
-    assert status == 0, f"native product refused arguments that were checked: {status}"
 
 
 def _check(matrix: Csr, x: NDArray[np.float32]) -> None:

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.errors import FormatError
-from gossamer.kernels.csr import Csr
+from gossamer.kernels.csr import Csr, NativeProduct, raise_for
 from gossamer.kernels.native import operation
-from gossamer.kernels.spmm import raise_for
-
-_Native = Callable[
-    [
-        NDArray[np.float32],
-        NDArray[np.uint32],
-        NDArray[np.uint32],
-        NDArray[np.float32],
-        NDArray[np.float32],
-        str,
-    ],
-    int,
-]
 
 
 def spmv(matrix: Csr, x: NDArray[np.float32], *, isa: str = "") -> NDArray[np.float32]:
@@ -35,7 +21,7 @@ def spmv(matrix: Csr, x: NDArray[np.float32], *, isa: str = "") -> NDArray[np.fl
     [6.0, 12.0]
     """
     _check(matrix, x)
-    native = cast("_Native | None", operation("spmv"))
+    native = cast("NativeProduct | None", operation("spmv"))
     if native is None:
         return spmv_reference(matrix, x, isa=isa)
     y = np.empty(matrix.shape[0], np.float32)

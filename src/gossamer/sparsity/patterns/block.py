@@ -21,7 +21,7 @@ from gossamer.sparsity.patterns.pattern import (
     checked_shape,
     first,
 )
-from gossamer.sparsity.patterns.tiles import bundle_gains, top_bundles
+from gossamer.sparsity.patterns.tiles import bundle_gains, cut, join, top_bundles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,7 @@ class Block:
             num_kept // (self.rows * self.cols),
             None if keep is None else self._tiles(keep),
         )
-        down, across = scores.shape[0] // self.rows, scores.shape[1] // self.cols
-        mask = chosen.reshape(down, across, self.rows, self.cols).permute(0, 2, 1, 3).reshape(scores.shape)
+        mask = join(chosen.reshape(-1, self.rows, self.cols), scores.shape)
         if keep is not None and bool((keep & ~mask).any()):
             raise cannot_complete(self, keep, num_kept)
         return mask
@@ -90,6 +89,4 @@ class Block:
     def _tiles(self, matrix: Tensor) -> Tensor:
         """[blocks, entries of a block, 1], blocks in row-major order."""
         checked_shape(self, (matrix.shape[0], matrix.shape[1]), rows=self.rows, columns=self.cols)
-        down, across = matrix.shape[0] // self.rows, matrix.shape[1] // self.cols
-        blocks = matrix.reshape(down, self.rows, across, self.cols).permute(0, 2, 1, 3)
-        return blocks.reshape(down * across, self.rows * self.cols, 1)
+        return cut(matrix, rows=self.rows, columns=self.cols).reshape(-1, self.rows * self.cols, 1)

@@ -78,6 +78,25 @@ def bundle_gains(tiles: Tensor) -> Tensor:
     return signed_infinity.flatten().sort(descending=True, stable=True).values
 
 
+def cut(matrix: Tensor, *, rows: int, columns: int) -> Tensor:
+    """[tiles, rows, columns] of a matrix whose sides they divide; tiles in row-major order.
+
+    >>> cut(torch.arange(8).reshape(2, 4), rows=2, columns=2).tolist()
+    [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+    """
+    down, across = matrix.shape[0] // rows, matrix.shape[1] // columns
+    return (
+        matrix.reshape(down, rows, across, columns).permute(0, 2, 1, 3).reshape(down * across, rows, columns)
+    )
+
+
+def join(tiles: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `cut`: the matrix of that shape."""
+    _, rows, columns = tiles.shape
+    down, across = shape[0] // rows, shape[1] // columns
+    return tiles.reshape(down, across, rows, columns).permute(0, 2, 1, 3).reshape(shape)
+
+
 def _ranked(tiles: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Places [U, L, D] of each lane from best to worst, and level and gain [U, D] of each tile's bundles."""
     value, level = _split(tiles, keep)

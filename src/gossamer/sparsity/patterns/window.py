@@ -25,7 +25,7 @@ from gossamer.sparsity.patterns.pattern import (
     checked_shape,
     first,
 )
-from gossamer.sparsity.patterns.tiles import bundle_gains, top_bundles
+from gossamer.sparsity.patterns.tiles import bundle_gains, cut, join, top_bundles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,7 @@ class Window:
         chosen = top_bundles(
             self._tiles(scores), num_kept // self.width, None if keep is None else self._tiles(keep)
         )
-        groups, windows = scores.shape[0] // self.width, scores.shape[1] // self.width
-        mask = (
-            chosen.reshape(groups, windows, self.width, self.width).permute(0, 2, 1, 3).reshape(scores.shape)
-        )
+        mask = join(chosen, scores.shape)
         if keep is not None and bool((keep & ~mask).any()):
             raise cannot_complete(self, keep, num_kept)
         return mask
@@ -92,6 +89,4 @@ class Window:
     def _tiles(self, matrix: Tensor) -> Tensor:
         """[row groups x windows, rows of a group, columns of a window]."""
         checked_shape(self, (matrix.shape[0], matrix.shape[1]), rows=self.width, columns=self.width)
-        groups, windows = matrix.shape[0] // self.width, matrix.shape[1] // self.width
-        tiles = matrix.reshape(groups, self.width, windows, self.width).permute(0, 2, 1, 3)
-        return tiles.reshape(groups * windows, self.width, self.width)
+        return cut(matrix, rows=self.width, columns=self.width)
