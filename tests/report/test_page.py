@@ -102,3 +102,34 @@ def test_write_is_atomic_and_reports_a_bad_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GossamerError, match="cannot write"):
         _page().write(tmp_path / "file" / "report.html")
+
+
+def test_key_figures_compare_with_the_reference():
+    html = sections.engines(BENCH).html()
+    assert "<b>2.00x</b><span>speed, against torch (medians)</span>" in html
+    assert "<b>4.0x</b><span>smaller on disk than torch</span>" in html
+    assert "accuracy," not in html  # gossamer has none here
+    without = {**BENCH, "engines": BENCH["engines"][:1]}
+    assert 'class="figures"' not in sections.engines(without).html()
+
+
+def test_many_layers_are_numbered_and_few_are_named():
+    row = BENCH["layers"][0]
+    few = {**BENCH, "layers": [{**row, "name": f"block{index}"} for index in range(40)]}
+    many = {**BENCH, "layers": [{**row, "name": f"block{index}"} for index in range(150)]}
+    assert "block39" in sections.density(few).html()
+    html = sections.density(many).html()
+    assert "block39" not in html
+    assert "number of the layer" in html
+    width = float(re.search(r'width="([0-9.]+)pt"', html).group(1))
+    assert width <= 11 * 72
+
+
+def test_networks_without_weights_and_bars_of_zero():
+    assert "no weight matrices" in sections.density({**BENCH, "layers": BENCH["layers"][1:]}).html()
+    assert "<svg" in plots.bars({"a": 0.0, "b": -1.0}, unit="MiB")
+
+
+def test_a_fused_layer_names_its_host_once():
+    row = sections.layers(BENCH).blocks[0].rows[1]
+    assert row[2] == "fused"

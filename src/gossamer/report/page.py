@@ -20,7 +20,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--shade); color: var(--ink);
        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 24px 64px; }
+main { max-width: 1160px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 27px; line-height: 1.25; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 0 0 12px; }
 p { margin: 0 0 12px; max-width: 78ch; }
@@ -39,6 +39,10 @@ th, td { padding: 6px 10px; border-bottom: 1px solid var(--line); text-align: ri
 th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 td.words { white-space: normal; min-width: 220px; color: var(--soft); }
+th.names, td.names { text-align: left; }
+td.names:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 180px; max-width: 320px; }
+.many { font-size: 12.5px; line-height: 1.35; }
+.many th, .many td { padding: 4px 7px; }
 tr.marked td { background: #e6f4f1; font-weight: 600; }
 figure { margin: 0 0 12px; }
 figure svg { max-width: 100%; height: auto; display: block; }
@@ -83,12 +87,15 @@ class KeyFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of text. words: indices of columns that hold sentences. marked: indices of rows that stand out."""
+    """Rows of text. words: indices of columns that hold sentences, names: those that hold names (left-aligned).
+    marked: indices of rows that stand out. many: smaller, for many rows and columns."""
 
     header: list[str]
     rows: list[list[str]]
     words: tuple[int, ...] = ()
+    names: tuple[int, ...] = ()
     marked: tuple[int, ...] = ()
+    many: bool = False
 
     def html(self) -> str:
         """<table> in a scrolling box."""
@@ -99,10 +106,13 @@ class Table:
             + "</tr>"
             for index, row in enumerate(self.rows)
         )
-        return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        kind = ' class="many"' if self.many else ""
+        table = f"<table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f'<div class="scroll">{table}</div>'
 
     def _cell(self, tag: str, column: int, text: str) -> str:
-        kind = ' class="words"' if column in self.words else ""
+        name = "words" if column in self.words else "names" if column in self.names else ""
+        kind = f' class="{name}"' if name else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_NAMES = 40
+
 COLOURS = {"gossamer": "#0b7285", "other": "#b7c0cb", "dense": "#868e96", "sparse": "#0b7285"}
 
 
@@ -48,21 +50,27 @@ def bars(values: Mapping[str, float], *, unit: str, marked: Sequence[str] = (), 
     names = list(values)
     colours = [COLOURS["gossamer"] if name in marked else COLOURS["other"] for name in names]
     drawn = axes.barh(range(len(names)), [values[name] for name in names], color=colours, height=0.62)
-    axes.bar_label(drawn, labels=[f" {values[name]:,.{digits}f} {unit}" for name in names], fontsize=9)
+    labels = [f"{values[name]:,.{digits}f} {unit}" for name in names]
+    axes.bar_label(drawn, labels=labels, fontsize=9, padding=4)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.22 * max(values.values()))
+    axes.set_xlim(0, 1.22 * max(0.0, *values.values()) or 1.0)
     axes.xaxis.set_visible(False)
     axes.spines[["bottom"]].set_visible(False)
     return _svg(figure)
 
 
 def columns(values: Mapping[str, float], *, y_label: str, percent: bool = False) -> str:
-    """One upright bar a name, for many names (layers)."""
-    figure, axes = _figure(max(7.2, 0.3 * len(values)), 3.2)
+    """One upright bar a name, for many names (layers); more than 40 are numbered in their order."""
+    figure, axes = _figure(min(11.0, max(7.2, 0.3 * len(values))), 3.2)
     heights = [100 * value if percent else value for value in values.values()]
-    axes.bar(range(len(values)), heights, color=COLOURS["gossamer"], width=0.7)
-    axes.set_xticks(range(len(values)), list(values), rotation=60, ha="right", fontsize=8)
+    if len(values) > MOST_NAMES:
+        axes.bar(range(1, len(values) + 1), heights, color=COLOURS["gossamer"], width=0.9)
+        axes.set_xlabel("number of the layer")
+    else:
+        axes.bar(range(len(values)), heights, color=COLOURS["gossamer"], width=0.7)
+        axes.set_xticks(range(len(values)), list(values), rotation=60, ha="right", fontsize=8)
+    axes.set_xmargin(0.01)
     axes.set_ylabel(y_label)
     axes.grid(axis="y", alpha=0.3)
     return _svg(figure)

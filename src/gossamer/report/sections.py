@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gossamer.report import plots
-from gossamer.report.page import Figure, Section, Table, Text
+from gossamer.report.page import Block, Figure, KeyFigures, Section, Table, Text
 
 Json = Mapping[str, Any]
 
@@ -71,9 +71,8 @@ def engines(bench: Json) -> Section:
     remarks = [f"{row['engine']}: {row['note']}" for row in rows if row["note"]]
     remarks += [f"{row['engine']} was not measured: {row['error']}" for row in rows if row["error"]]
     notes = tuple(Text(text=text, note=True) for text in [*remarks, *bench["warnings"], _how(bench)])
-    return Section(
-        title="Against the dense engines", blocks=(Text(text=bench["verdict"]), table, *bars, *notes)
-    )
+    head: list[Block] = [Text(text=bench["verdict"]), *_key_figures(bench)]
+    return Section(title="Against the dense engines", blocks=(*head, table, *bars, *notes))
 
 
 def layers(bench: Json) -> Section:
@@ -84,6 +83,8 @@ def layers(bench: Json) -> Section:
         header=["layer", "op", "kernel", "kept", "density", "MACs", "µs", "share", "GFLOP/s", "why"],
         rows=[_layer_row(row, total) for row in rows],
         words=(9,),
+        names=(0, 1, 2),
+        many=True,
     )
     return Section(title="Layer by layer", blocks=(table, Text(text=_LAYER_NOTE, note=True)))
 
@@ -93,10 +94,16 @@ def density(bench: Json) -> Section:
     weighted = {
         row["name"]: row["num_kept"] / row["num_weights"] for row in bench["layers"] if row["num_weights"]
     }
+    if not weighted:
+        return Section(
+            title="Density of every layer", blocks=(Text(text="This network has no weight matrices."),)
+        )
     svg = plots.columns(weighted, y_label="weights kept, %", percent=True)
-    return Section(
-        title="Density of every layer", blocks=(Figure(svg=svg, caption="Share of the weights kept."),)
+    numbered = len(weighted) > plots.MOST_NAMES
+    caption = "Share of the weights kept" + (
+        ", layers with weights in the order of the table below." if numbered else "."
     )
+    return Section(title="Density of every layer", blocks=(Figure(svg=svg, caption=caption),))
 
 
 def machine(bench: Json) -> Section:
@@ -121,6 +128,24 @@ def _series(rows: Sequence[Json], key: str) -> tuple[list[float], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
+def _key_figures(bench: Json) -> list[KeyFigures]:
+    """What gossamer gains over the reference engine; nothing where one of them was not measured."""
+    rows = {row["engine"]: row for row in bench["engines"] if row["timing"] is not None}
+    mine, reference = rows.get("gossamer"), rows.get(bench["reference"])
+    if mine is None or reference is None:
+        return []
+    name = reference["engine"]
+    figures = [
+        (f"{bench['ratios']['gossamer']:.2f}x", f"speed, against {name} (medians)"),
+        (f"{mine['timing']['p50']:.3f} ms", "median latency"),
+        (f"{reference['bytes_on_disk'] / mine['bytes_on_disk']:.1f}x", f"smaller on disk than {name}"),
+    ]
+    if mine["accuracy"] is not None and reference["accuracy"] is not None:
+        points = 100 * (mine["accuracy"] - reference["accuracy"])
+        figures.append((f"{100 * mine['accuracy']:.2f} %", f"accuracy, {points:+.2f} points against {name}"))
+    return [KeyFigures(figures=tuple(figures))]
+
+
 def _engine_row(row: Json, ratios: Json) -> list[str]:
     timing, memory, ratio = row["timing"], row["memory"], ratios[row["engine"]]
     if timing is None:
@@ -141,7 +166,7 @@ def _layer_row(row: Json, total: float) -> list[str]:
     return [
         row["name"],
         row["op"],
-        row["kernel"],
+        row["kernel"].partition(":")[0],  # fused:conv1; the reason names the layer, too
         f"{row['num_kept']:,}" if weights else "–",
         f"{100 * row['num_kept'] / weights:.1f} %" if weights else "–",
         f"{row['macs']:,}" if row["macs"] else "–",
