@@ -75,8 +75,11 @@ test: setup native-tests  ## all tests that are not marked slow
 test-slow: setup  ## the slow ones: two ranks, resume after SIGKILL, clean environments, every recipe, the demo
 	$(PY) -m pytest -m slow --durations=10
 
+NATIVE_SOURCES = native/*.cpp native/*.h native/*/*.cpp native/*/*.h native/*/*.c
+
 check: setup  ## format, lint, types, import contracts, examples in docstrings and docs
 	ruff format --check
+	clang-format --dry-run --Werror $(NATIVE_SOURCES)
 	ruff check
 	mypy
 	lint-imports
@@ -84,6 +87,7 @@ check: setup  ## format, lint, types, import contracts, examples in docstrings a
 
 format:  ## put the code into its format, mend what can be mended
 	ruff format
+	clang-format -i $(NATIVE_SOURCES)
 	ruff check --fix
 
 sanitize: setup  ## native tests and 20,000 mutated files under Address- and UndefinedBehaviorSanitizer

@@ -20,8 +20,8 @@ struct gsm_session {
   std::shared_ptr<const gossamer::File> file;
   std::unique_ptr<gossamer::Plan> plan;
   int threads = 1;
-  int64_t least_batch = 0, most_batch = 0;    // 0, 0: no free dimension
-  std::mutex mutex;                           // guards plan and description
+  int64_t least_batch = 0, most_batch = 0;  // 0, 0: no free dimension
+  std::mutex mutex;                         // guards plan and description
   std::string description;
 };
 
@@ -29,6 +29,7 @@ namespace gossamer {
 namespace {
 
 constexpr auto argument = Error::Kind::argument;
+static_assert(GSM_MAX_THREADS == kMostThreads);
 
 // The message of the last failure of this thread. A fixed array: storing a message cannot fail for want of memory.
 thread_local char last_error[4096] = "";
@@ -37,7 +38,8 @@ void remember(const char* message) {
   size_t length = 0;
   while (message[length] != 0 && length + 1 < sizeof last_error) ++length;
   bool cut = message[length] != 0;
-  while (cut && length > 0 && (static_cast<unsigned char>(message[length]) & 0xC0) == 0x80) --length;   // whole UTF-8 characters
+  while (cut && length > 0 && (static_cast<unsigned char>(message[length]) & 0xC0) == 0x80)
+    --length;  // whole UTF-8 characters
   std::copy(message, message + length, last_error);
   last_error[length] = 0;
 }
@@ -109,7 +111,7 @@ void write_strings(std::ostream& out, const std::vector<std::string>& list) {
 
 std::ostringstream json_stream() {
   std::ostringstream out;
-  out.imbue(std::locale::classic());          // '.' in numbers whatever the program's locale is
+  out.imbue(std::locale::classic());  // '.' in numbers whatever the program's locale is
   out.precision(9);
   return out;
 }
@@ -148,8 +150,9 @@ std::string describe(const gsm_session& session) {
     write_string(out, layer.kernel);
     out << ", \"reason\": ";
     write_string(out, layer.reason);
-    out << ", \"macs\": " << layer.macs << ", \"macs_dense\": " << layer.macs_dense << ", \"num_kept\": " << layer.num_kept
-        << ", \"num_weights\": " << layer.num_weights << ", \"bytes\": " << layer.bytes << ", \"seconds\": " << layer.seconds << "}";
+    out << ", \"macs\": " << layer.macs << ", \"macs_dense\": " << layer.macs_dense
+        << ", \"num_kept\": " << layer.num_kept << ", \"num_weights\": " << layer.num_weights
+        << ", \"bytes\": " << layer.bytes << ", \"seconds\": " << layer.seconds << "}";
   }
   out << "]}";
   return out.str();
@@ -204,7 +207,8 @@ gsm_status run(gsm_session* session, int64_t batch, const float* const* inputs, 
   });
 }
 
-gsm_status open(gsm_file** out, std::shared_ptr<const File> (*open_one)(const void*, size_t), const void* data, size_t size, bool empty) {
+gsm_status open(gsm_file** out, std::shared_ptr<const File> (*open_one)(const void*, size_t), const void* data,
+                size_t size, bool empty) {
   return guarded([&] {
     expect_pointer(out, "out");
     *out = nullptr;
@@ -221,6 +225,7 @@ gsm_status open(gsm_file** out, std::shared_ptr<const File> (*open_one)(const vo
 using gossamer::guarded;
 
 const char* gsm_last_error(void) { return gossamer::last_error; }
+int gsm_abi(void) { return GSM_ABI; }
 const char* gsm_version(void) { return GOSSAMER_VERSION; }
 
 const char* gsm_build_info(void) {
@@ -233,26 +238,29 @@ const char* gsm_build_info(void) {
 }
 
 gsm_status gsm_open(const char* path, gsm_file** out) {
-  return gossamer::open(out, [](const void* p, size_t) { return gossamer::open_file(static_cast<const char*>(p)); }, path, 0, false);
+  return gossamer::open(
+      out, [](const void* p, size_t) { return gossamer::open_file(static_cast<const char*>(p)); }, path, 0, false);
 }
 
 gsm_status gsm_open_bytes(const void* data, size_t size, gsm_file** out) {
-  return gossamer::open(out, gossamer::open_bytes, data, size, size == 0);   // no bytes at all: a malformed file like others
+  // No bytes at all: a malformed file like others.
+  return gossamer::open(out, gossamer::open_bytes, data, size, size == 0);
 }
 
 void gsm_close(gsm_file* file) { delete file; }
 
 const char* gsm_manifest(const gsm_file* file) { return file == nullptr ? "" : file->file->manifest.c_str(); }
 
-gsm_status gsm_plan(gsm_file* file, int threads, int64_t max_batch, const char* isa, size_t max_bytes, gsm_session** out) {
+gsm_status gsm_plan(const gsm_file* file, int threads, int64_t max_batch, const char* isa, size_t max_bytes,
+                    gsm_session** out) {
   return guarded([&] {
     using gossamer::argument;
     using gossamer::fail;
     gossamer::expect_pointer(out, "out");
     *out = nullptr;
     gossamer::expect_pointer(file, "file");
-    constexpr int most_threads = 1024;
-    if (threads < 1 || threads > most_threads) fail(argument, "expected threads from 1 to ", most_threads, ", got ", threads);
+    if (threads < 1 || threads > GSM_MAX_THREADS)
+      fail(argument, "expected threads from 1 to ", GSM_MAX_THREADS, ", got ", threads);
     if (max_batch < 0) fail(argument, "expected max_batch >= 0 (0: the network's own), got ", max_batch);
     auto session = std::make_unique<gsm_session>();
     session->file = file->file;
@@ -261,7 +269,8 @@ gsm_status gsm_plan(gsm_file* file, int threads, int64_t max_batch, const char* 
     if (!file->file->network.dims.empty()) {
       const gossamer::FreeDim& dim = file->file->network.dims[0];
       if (max_batch != 0 && (max_batch < dim.min || max_batch > dim.max)) {
-        fail(argument, "expected max_batch from ", dim.min, " to ", dim.max, " (the range of this network), got ", max_batch);
+        fail(argument, "expected max_batch from ", dim.min, " to ", dim.max, " (the range of this network), got ",
+             max_batch);
       }
       session->least_batch = dim.min;
       session->most_batch = max_batch != 0 ? max_batch : dim.max;
@@ -277,10 +286,33 @@ gsm_status gsm_plan(gsm_file* file, int threads, int64_t max_batch, const char* 
 
 void gsm_free(gsm_session* session) { delete session; }
 
-size_t gsm_num_inputs(const gsm_session* session) { return session == nullptr ? 0 : session->file->network.inputs.size(); }
-size_t gsm_num_outputs(const gsm_session* session) { return session == nullptr ? 0 : session->file->network.outputs.size(); }
+size_t gsm_num_inputs(const gsm_session* session) {
+  return session == nullptr ? 0 : session->file->network.inputs.size();
+}
+size_t gsm_num_outputs(const gsm_session* session) {
+  return session == nullptr ? 0 : session->file->network.outputs.size();
+}
 
-gsm_status gsm_input_shape(gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
+const char* gsm_input_name(const gsm_session* session, size_t index) {
+  if (index >= gsm_num_inputs(session)) return nullptr;
+  const gossamer::Network& network = session->file->network;
+  return network.values[static_cast<size_t>(network.inputs[index])].name.c_str();
+}
+const char* gsm_output_name(const gsm_session* session, size_t index) {
+  return index < gsm_num_outputs(session) ? session->file->network.outputs[index].first.c_str() : nullptr;
+}
+
+gsm_status gsm_batch_range(const gsm_session* session, int64_t* least, int64_t* most) {
+  return guarded([&] {
+    gossamer::expect_pointer(session, "session");
+    gossamer::expect_pointer(least, "least");
+    gossamer::expect_pointer(most, "most");
+    *least = session->least_batch;
+    *most = session->most_batch;
+  });
+}
+
+gsm_status gsm_input_shape(const gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
   return guarded([&] {
     gossamer::expect_pointer(session, "session");
     gossamer::expect_pointer(shape, "shape");
@@ -291,7 +323,7 @@ gsm_status gsm_input_shape(gsm_session* session, size_t index, int64_t batch, in
   });
 }
 
-gsm_status gsm_output_shape(gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
+gsm_status gsm_output_shape(const gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
   return guarded([&] {
     gossamer::expect_pointer(session, "session");
     gossamer::expect_pointer(shape, "shape");

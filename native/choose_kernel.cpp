@@ -18,9 +18,10 @@ std::string percent(double share) {
 }
 }  // namespace
 
-// The dense kernel reads its operand once for four rows and meets both multiply-add ports; the sparse one is bound by one (mostly
-// line-splitting) load a multiply-add. Measured on ResNet layers with AVX-512: the sparse kernel at half the weights runs at 53 to 66 % of the
-// dense kernel's rate for 3x3, at 68 to 78 % for 1x1 (benchmarks/layers.py), so both are equal near 60 % kept.
+// The dense kernel reads its operand once for four rows and meets both multiply-add ports; the sparse one is bound by
+// one (mostly line-splitting) load a multiply-add. Measured on ResNet layers with AVX-512: the sparse kernel at half
+// the weights runs at 53 to 66 % of the dense kernel's rate for 3x3, at 68 to 78 % for 1x1 (benchmarks/layers.py), so
+// both are equal near 60 % kept.
 Weighed weigh(const Weight& weight, Budget& budget) {
   Weighed w;
   w.total = budget.product({weight.shape[0], weight.shape[1]}, "a weight");

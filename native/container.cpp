@@ -14,11 +14,18 @@ constexpr auto format = Error::Kind::format;
 constexpr uint64_t longest_header = 100'000'000;
 constexpr size_t most_dimensions = 8;
 
-struct TypeRow { const char* text; TensorType type; int64_t bytes; };
+struct TypeRow {
+  const char* text;
+  TensorType type;
+  int64_t bytes;
+};
 constexpr TypeRow types[] = {
     {"U8", TensorType::u8, 1}, {"U16", TensorType::u16, 2}, {"F16", TensorType::f16, 2}, {"F32", TensorType::f32, 4}};
 
-struct Extent { int64_t begin, end; const std::string* name; };
+struct Extent {
+  int64_t begin, end;
+  const std::string* name;
+};
 
 // Bytes of a tensor; -1 where they exceed 2^62 (no file has so many).
 int64_t bytes_of(const std::vector<int64_t>& shape, int64_t element) {
@@ -38,14 +45,16 @@ std::vector<int64_t> sizes(Json::View view, const std::string& where, const char
   }
   std::vector<int64_t> out;
   view.each([&](Json::View n) {
-    if (!n.is(Type::integer) || n.integer() < 0) fail(format, where, ": expected integers >= 0 in '", key, "', got ", n.type_name());
+    if (!n.is(Type::integer) || n.integer() < 0)
+      fail(format, where, ": expected integers >= 0 in '", key, "', got ", n.type_name());
     out.push_back(n.integer());
   });
   return out;
 }
 
 void read_metadata(Json::View metadata, Container* out) {
-  if (!metadata.is(Type::object)) fail(format, "header: expected '__metadata__' to be an object, got ", metadata.type_name());
+  if (!metadata.is(Type::object))
+    fail(format, "header: expected '__metadata__' to be an object, got ", metadata.type_name());
   std::string_view checksum;
   bool has_manifest = false, has_checksum = false;
   metadata.each_member([&](std::string_view key, Json::View value) {
@@ -65,7 +74,8 @@ void read_metadata(Json::View metadata, Container* out) {
          has_manifest ? "'gossamer_crc32'" : "'gossamer'", "; is this a packed file (gossamer pack)?");
   }
   std::string actual = crc32_hex(out->manifest.data(), out->manifest.size());
-  if (checksum != actual) fail(format, "manifest: expected CRC-32 ", quoted(checksum), ", got '", actual, "'; the file is damaged");
+  if (checksum != actual)
+    fail(format, "manifest: expected CRC-32 ", quoted(checksum), ", got '", actual, "'; the file is damaged");
 }
 
 Tensor read_tensor(std::string_view name, Json::View view, std::vector<Extent>* extents) {
@@ -90,16 +100,18 @@ Tensor read_tensor(std::string_view name, Json::View view, std::vector<Extent>* 
     return dtype.is(Type::string) && dtype.string() == candidate.text;
   });
   if (row == std::end(types)) {
-    fail(format, where, ": expected dtype U8, U16, F16 or F32, got ", dtype.is(Type::string) ? quoted(dtype.string()) : dtype.type_name());
+    fail(format, where, ": expected dtype U8, U16, F16 or F32, got ",
+         dtype.is(Type::string) ? quoted(dtype.string()) : dtype.type_name());
   }
   tensor.type = row->type;
   tensor.part.shape = sizes(shape, where, "shape", most_dimensions);
   std::vector<int64_t> range = sizes(offsets, where, "data_offsets", 2);
-  if (range.size() != 2 || range[0] > range[1]) fail(format, where, ": expected data_offsets [begin, end], got ", listed(range));
+  if (range.size() != 2 || range[0] > range[1])
+    fail(format, where, ": expected data_offsets [begin, end], got ", listed(range));
   int64_t bytes = bytes_of(tensor.part.shape, row->bytes);
   if (bytes != range[1] - range[0]) {
-    fail(format, where, ": expected ", bytes < 0 ? "fewer than 2^62" : std::to_string(bytes), " bytes for ", row->text, " of shape ",
-         listed(tensor.part.shape), ", got ", range[1] - range[0], " from data_offsets");
+    fail(format, where, ": expected ", bytes < 0 ? "fewer than 2^62" : std::to_string(bytes), " bytes for ", row->text,
+         " of shape ", listed(tensor.part.shape), ", got ", range[1] - range[0], " from data_offsets");
   }
   tensor.part.bytes = static_cast<size_t>(bytes);
   extents->push_back({range[0], range[1], nullptr});
@@ -116,7 +128,8 @@ const char* type_text(TensorType type) {
 }
 
 Tensor* Container::find(std::string_view name) {
-  auto at = std::lower_bound(tensors.begin(), tensors.end(), name, [](const Tensor& t, std::string_view n) { return t.name < n; });
+  auto at = std::lower_bound(tensors.begin(), tensors.end(), name,
+                             [](const Tensor& t, std::string_view n) { return t.name < n; });
   return at != tensors.end() && at->name == name ? &*at : nullptr;
 }
 
@@ -127,8 +140,8 @@ uint64_t header_length(const uint8_t* prefix, size_t available, uint64_t file_si
   uint64_t length = 0;
   for (size_t i = 0; i < container_prefix; ++i) length |= uint64_t{prefix[i]} << (8 * i);
   if (length < 2 || length > longest_header || length > file_size - container_prefix) {
-    fail(format, "header: expected a length from 2 to 100000000 that fits into the file of ", file_size, " bytes, got ", length,
-         "; the file is truncated or not a packed file");
+    fail(format, "header: expected a length from 2 to 100000000 that fits into the file of ", file_size, " bytes, got ",
+         length, "; the file is truncated or not a packed file");
   }
   return length;
 }
@@ -152,27 +165,30 @@ Container read_container(const uint8_t* data, size_t size) {
       out.tensors.push_back(read_tensor(name, view, &extents));
     }
   });
-  if (!has_metadata) fail(format, "header: expected '__metadata__' with the key 'gossamer', got none; is this a packed file (gossamer pack)?");
+  if (!has_metadata)
+    fail(format,
+         "header: expected '__metadata__' with the key 'gossamer', got none; is this a packed file (gossamer pack)?");
 
   for (size_t i = 0; i < extents.size(); ++i) {
     if (extents[i].end > payload_size) {
-      fail(format, "tensor ", quoted(out.tensors[i].name), ": expected data within ", payload_size, " bytes, got data_offsets up to ",
-           extents[i].end, "; the file is truncated");
+      fail(format, "tensor ", quoted(out.tensors[i].name), ": expected data within ", payload_size,
+           " bytes, got data_offsets up to ", extents[i].end, "; the file is truncated");
     }
     out.tensors[i].part.data = payload + extents[i].begin;
     extents[i].name = &out.tensors[i].name;
   }
-  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  std::sort(extents.begin(), extents.end(),
+            [](const Extent& a, const Extent& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   int64_t expected = 0;
   for (const Extent& extent : extents) {
     if (extent.begin != expected) {
-      fail(format, "tensor ", quoted(*extent.name), ": expected its data to begin at ", expected, " (no hole, no overlap), got ", extent.begin);
+      fail(format, "tensor ", quoted(*extent.name), ": expected its data to begin at ", expected,
+           " (no hole, no overlap), got ", extent.begin);
     }
     expected = extent.end;
   }
-  if (expected != payload_size) fail(format, "expected ", expected, " bytes of tensor data, got ", payload_size, " bytes in the file");
+  if (expected != payload_size)
+    fail(format, "expected ", expected, " bytes of tensor data, got ", payload_size, " bytes in the file");
   std::sort(out.tensors.begin(), out.tensors.end(), [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
   return out;
 }

@@ -7,6 +7,6 @@
 namespace gossamer {
 
 uint32_t crc32(const void* data, size_t size);
-std::string crc32_hex(const void* data, size_t size);   // eight lower-case hexadecimal digits
+std::string crc32_hex(const void* data, size_t size);  // eight lower-case hexadecimal digits
 
 }  // namespace gossamer

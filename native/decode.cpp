@@ -18,7 +18,7 @@ float from_half(uint16_t half) {
   } else if (exponent != 0) {
     bits = sign | (exponent + 112) << 23 | fraction << 13;
   } else {
-    float small = static_cast<float>(fraction) * (1.0f / 16777216.0f);   // fraction * 2^-24
+    float small = static_cast<float>(fraction) * (1.0f / 16777216.0f);  // fraction * 2^-24
     std::memcpy(&bits, &small, sizeof bits);
     bits |= sign;
   }
@@ -27,13 +27,14 @@ float from_half(uint16_t half) {
   return out;
 }
 
-class Values {                                // in the order of the file
+class Values {  // in the order of the file
  public:
   explicit Values(const Weight& w) : data_(w.parts.at("values").data), half_(w.dtype == DType::f16) {}
   float operator[](int64_t index) const {
     auto i = static_cast<size_t>(index);
     if (half_) return from_half(static_cast<uint16_t>(data_[2 * i] | data_[2 * i + 1] << 8));
-    uint32_t bits = uint32_t{data_[4 * i]} | uint32_t{data_[4 * i + 1]} << 8 | uint32_t{data_[4 * i + 2]} << 16 | uint32_t{data_[4 * i + 3]} << 24;
+    uint32_t bits = uint32_t{data_[4 * i]} | uint32_t{data_[4 * i + 1]} << 8 | uint32_t{data_[4 * i + 2]} << 16 |
+                    uint32_t{data_[4 * i + 3]} << 24;
     float out;
     std::memcpy(&out, &bits, sizeof out);
     return out;
@@ -49,8 +50,7 @@ template <class Emit>
 void walk_entries(const Weight& w, Emit&& emit) {
   const int64_t rows = w.shape[0], columns = w.shape[1];
   switch (w.format) {
-    case Format::dense:
-      fail(Error::Kind::plan, "weight ", quoted(w.name), ": expected a sparse format, got dense");
+    case Format::dense: fail(Error::Kind::plan, "weight ", quoted(w.name), ": expected a sparse format, got dense");
     case Format::unstructured:
       walk_gaps(w.parts.at("gaps"), 1, [&](int64_t slot) { emit(slot / columns, slot % columns); });
       break;
@@ -90,7 +90,8 @@ void walk_entries(const Weight& w, Emit&& emit) {
         uint32_t word = uint32_t{lanes[0]} | uint32_t{lanes[1]} << 8 | uint32_t{lanes[2]} << 16;
         lanes += 3;
         for (int64_t lane = 0; lane < 8; ++lane) {
-          emit(slot / (columns / 8) * 8 + lane, slot % (columns / 8) * 8 + static_cast<int64_t>((word >> (3 * lane)) & 7));
+          emit(slot / (columns / 8) * 8 + lane,
+               slot % (columns / 8) * 8 + static_cast<int64_t>((word >> (3 * lane)) & 7));
         }
       });
       break;
@@ -101,10 +102,12 @@ void walk_entries(const Weight& w, Emit&& emit) {
 void sort_row(SparseRows* rows, int64_t begin, int64_t end, std::vector<std::pair<int32_t, float>>* scratch) {
   if (std::is_sorted(rows->column.begin() + begin, rows->column.begin() + end)) return;
   scratch->clear();
-  for (int64_t i = begin; i < end; ++i) scratch->emplace_back(rows->column[static_cast<size_t>(i)], rows->value[static_cast<size_t>(i)]);
+  for (int64_t i = begin; i < end; ++i)
+    scratch->emplace_back(rows->column[static_cast<size_t>(i)], rows->value[static_cast<size_t>(i)]);
   std::sort(scratch->begin(), scratch->end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (int64_t i = begin; i < end; ++i) {
-    std::tie(rows->column[static_cast<size_t>(i)], rows->value[static_cast<size_t>(i)]) = (*scratch)[static_cast<size_t>(i - begin)];
+    std::tie(rows->column[static_cast<size_t>(i)], rows->value[static_cast<size_t>(i)]) =
+        (*scratch)[static_cast<size_t>(i - begin)];
   }
 }
 
@@ -112,7 +115,8 @@ void sort_row(SparseRows* rows, int64_t begin, int64_t end, std::vector<std::pai
 
 // Two walks: the first counts the entries of every row, the second puts them into their places; then rows are sorted.
 SparseRows decode_rows(const Weight& weight) {
-  if (weight.shape.size() != 2) fail(Error::Kind::plan, "weight ", quoted(weight.name), ": expected a matrix, got a vector");
+  if (weight.shape.size() != 2)
+    fail(Error::Kind::plan, "weight ", quoted(weight.name), ": expected a matrix, got a vector");
   SparseRows out;
   out.rows = weight.shape[0];
   out.columns = weight.shape[1];
@@ -134,12 +138,14 @@ SparseRows decode_rows(const Weight& weight) {
   out.row_start[0] = 0;
 
   std::vector<std::pair<int32_t, float>> scratch;
-  for (size_t row = 0; row < static_cast<size_t>(out.rows); ++row) sort_row(&out, out.row_start[row], out.row_start[row + 1], &scratch);
+  for (size_t row = 0; row < static_cast<size_t>(out.rows); ++row)
+    sort_row(&out, out.row_start[row], out.row_start[row + 1], &scratch);
   return out;
 }
 
 std::vector<float> decode_dense(const Weight& weight) {
-  if (weight.format != Format::dense) fail(Error::Kind::plan, "weight ", quoted(weight.name), ": expected the format dense, got another");
+  if (weight.format != Format::dense)
+    fail(Error::Kind::plan, "weight ", quoted(weight.name), ": expected the format dense, got another");
   std::vector<float> out(static_cast<size_t>(weight.num_kept));
   Values values(weight);
   for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i)];

@@ -53,12 +53,12 @@ class RunningPlan final : public Plan {
     return out;
   }
 
-  void run(const std::vector<const float*>& inputs, const std::vector<std::vector<int64_t>>& input_shapes, const std::vector<float*>& outputs,
-           bool profile) override {
+  void run(const std::vector<const float*>& inputs, const std::vector<std::vector<int64_t>>& input_shapes,
+           const std::vector<float*>& outputs, bool profile) override {
     const Network& net = file_->network;
     if (inputs.size() != net.inputs.size() || outputs.size() != net.outputs.size())
-      fail("expected " + std::to_string(net.inputs.size()) + " inputs and " + std::to_string(net.outputs.size()) + " outputs, got " +
-           std::to_string(inputs.size()) + " and " + std::to_string(outputs.size()));
+      fail("expected " + std::to_string(net.inputs.size()) + " inputs and " + std::to_string(net.outputs.size()) +
+           " outputs, got " + std::to_string(inputs.size()) + " and " + std::to_string(outputs.size()));
     check_shapes(input_shapes);
     if (profile)
       for (LayerInfo& layer : program_.layers) layer.seconds = 0;
@@ -68,7 +68,8 @@ class RunningPlan final : public Plan {
     frame.outputs = outputs.data();
     frame.team = &team_;
     for (const Component& component : program_.components) {
-      const int64_t batch = component.batch.symbol >= 0 ? free_dim(component.batch.symbol, input_shapes) : component.batch.size;
+      const int64_t batch =
+          component.batch.symbol >= 0 ? free_dim(component.batch.symbol, input_shapes) : component.batch.size;
       for (int64_t example = 0; example < batch; example += component.chunk) {
         frame.example = example;
         frame.count = batch - example < component.chunk ? batch - example : component.chunk;
@@ -103,8 +104,8 @@ class RunningPlan final : public Plan {
       if (value.shape[0].symbol != symbol || shapes[i].empty()) continue;
       const int64_t most = options_.max_batch > 0 && options_.max_batch < dim.max ? options_.max_batch : dim.max;
       if (shapes[i][0] < dim.min || shapes[i][0] > most)
-        fail("expected '" + dim.name + "' (first size of input '" + value.name + "') between " + std::to_string(dim.min) + " and " + std::to_string(most) +
-             ", got " + std::to_string(shapes[i][0]));
+        fail("expected '" + dim.name + "' (first size of input '" + value.name + "') between " +
+             std::to_string(dim.min) + " and " + std::to_string(most) + ", got " + std::to_string(shapes[i][0]));
       return shapes[i][0];
     }
     return dim.min;
@@ -118,10 +119,13 @@ class RunningPlan final : public Plan {
       const Value& value = net.values[static_cast<size_t>(net.inputs[i])];
       bool right = shapes[i].size() == value.shape.size();
       for (size_t d = 0; right && d < shapes[i].size(); ++d)
-        right = shapes[i][d] == (value.shape[d].symbol >= 0 ? free_dim(value.shape[d].symbol, shapes) : value.shape[d].size);
+        right = shapes[i][d] ==
+                (value.shape[d].symbol >= 0 ? free_dim(value.shape[d].symbol, shapes) : value.shape[d].size);
       if (right) continue;
       std::string expected, got;
-      for (const Dim& d : value.shape) expected += (expected.empty() ? "" : ", ") + (d.symbol >= 0 ? net.dims[static_cast<size_t>(d.symbol)].name : std::to_string(d.size));
+      for (const Dim& d : value.shape)
+        expected += (expected.empty() ? "" : ", ") +
+                    (d.symbol >= 0 ? net.dims[static_cast<size_t>(d.symbol)].name : std::to_string(d.size));
       for (int64_t d : shapes[i]) got += (got.empty() ? "" : ", ") + std::to_string(d);
       fail("expected shape [" + expected + "] for input '" + value.name + "', got [" + got + "]");
     }
@@ -138,9 +142,12 @@ class RunningPlan final : public Plan {
 }  // namespace
 
 std::unique_ptr<Plan> Plan::make(std::shared_ptr<const File> file, const PlanOptions& options) {
-  if (options.threads < 1 || options.threads > 256)
-    throw Error{Error::Kind::plan, "expected 1 to 256 threads, got " + std::to_string(options.threads)};
-  if (options.max_batch < 0) throw Error{Error::Kind::plan, "expected a maximal batch of at least 1 (0: the network's own), got " + std::to_string(options.max_batch)};
+  if (options.threads < 1 || options.threads > kMostThreads)
+    throw Error{Error::Kind::plan,
+                "expected 1 to " + std::to_string(kMostThreads) + " threads, got " + std::to_string(options.threads)};
+  if (options.max_batch < 0)
+    throw Error{Error::Kind::plan, "expected a maximal batch of at least 1 (0: the network's own), got " +
+                                       std::to_string(options.max_batch)};
   const KernelTable* kernels = find_kernels(options.isa);
   try {
     return std::make_unique<RunningPlan>(std::move(file), options, kernels);

@@ -1,5 +1,5 @@
-// Planning and running a checked network. One Plan is made for a file, a thread count and a maximal batch; it owns packed
-// weights and the arena. run() allocates nothing once the largest batch was seen.
+// Planning and running a checked network. One Plan is made for a file, a thread count and a maximal batch; it owns
+// packed weights and the arena, whose size does not depend on the batch. run() allocates nothing.
 #pragma once
 #include <memory>
 #include <string>
@@ -9,25 +9,28 @@
 
 namespace gossamer {
 
+constexpr int kMostThreads = 256;
+
 struct PlanOptions {
   int threads = 1;
-  int64_t max_batch = 0;        // 0: the network's own maximum, planned lazily (arena grows to the batches seen)
-  std::string isa;              // "", "portable", "avx2", "avx512", "neon": "" = best that this CPU has
-  size_t max_bytes = 0;         // 0: no limit; else a plan whose arena and packed weights need more throws Error{memory}
+  int64_t max_batch = 0;  // largest batch that run() takes; 0: the network's own
+  std::string isa;        // "", "portable", "avx2", "avx512", "neon": "" = best that this CPU has
+  size_t max_bytes = 0;   // 0: no limit; else a plan whose arena and packed weights need more throws Error{memory}
 };
 
-struct LayerInfo {              // one row a node of the network, in order; fused nodes say into which
-  std::string name, op, kernel, reason;   // kernel: "spmm", "spmv", "dense_conv", "fused:NAME", ...
-  int64_t macs_dense = 0, macs = 0;       // of one example
-  int64_t num_kept = 0, num_weights = 0, bytes = 0;   // bytes: packed weight in memory
-  double seconds = 0;                     // of the last profiled run, 0 if none
+struct LayerInfo {                       // one row a node of the network, in order; fused nodes say into which
+  std::string name, op, kernel, reason;  // kernel: "spmm", "spmv", "dense_conv", "fused:NAME", ...
+  int64_t macs_dense = 0, macs = 0;      // of one example
+  int64_t num_kept = 0, num_weights = 0, bytes = 0;  // bytes: packed weight in memory
+  double seconds = 0;                                // of the last profiled run, 0 if none
 };
 
 class Plan {
  public:
   static std::unique_ptr<Plan> make(std::shared_ptr<const File> file, const PlanOptions& options);
   virtual ~Plan() = default;
-  // inputs[i]: float32 row-major of shape input_shapes[i]; outputs[i]: caller's buffer of output_shapes(...)[i] elements.
+  // inputs[i]: float32 row-major of shape input_shapes[i]; outputs[i]: caller's buffer of output_shapes(...)[i]
+  // elements.
   virtual std::vector<std::vector<int64_t>> output_shapes(const std::vector<std::vector<int64_t>>& input_shapes) = 0;
   virtual void run(const std::vector<const float*>& inputs, const std::vector<std::vector<int64_t>>& input_shapes,
                    const std::vector<float*>& outputs, bool profile) = 0;
@@ -37,7 +40,7 @@ class Plan {
   virtual size_t weight_bytes() const = 0;
 };
 
-std::vector<std::string> available_isas();     // those built in and supported by this CPU, best first
+std::vector<std::string> available_isas();  // those built in and supported by this CPU, best first
 std::vector<std::string> built_isas();
 
 }  // namespace gossamer

@@ -21,7 +21,8 @@ std::vector<Json::View> fields(const Place& place, Json::View object, std::initi
     }
     std::string known;
     for (const char* k : keys) known += std::string(known.empty() ? "" : ", ") + k;
-    fail(place.kind, place.words, ": expected ", known.empty() ? "no keys" : "the keys " + known, ", got ", quoted(key));
+    fail(place.kind, place.words, ": expected ", known.empty() ? "no keys" : "the keys " + known, ", got ",
+         quoted(key));
   });
   for (size_t i = 0; i < required.size(); ++i) {
     if (!out[i]) fail(place.kind, place.words, ": expected the key '", keys[i], "', got none");
@@ -30,14 +31,18 @@ std::vector<Json::View> fields(const Place& place, Json::View object, std::initi
 }
 
 void expect(const Place& place, Json::View view, Json::Type type, const char* key) {
-  static const char* const names[] = {"null", "a boolean", "an integer", "a number", "a string", "an array", "an object"};
-  if (!view.is(type)) fail(place.kind, place.words, ": expected '", key, "' to be ", names[static_cast<size_t>(type)], ", got ", view.type_name());
+  static const char* const names[] = {"null",     "a boolean", "an integer", "a number",
+                                      "a string", "an array",  "an object"};
+  if (!view.is(type))
+    fail(place.kind, place.words, ": expected '", key, "' to be ", names[static_cast<size_t>(type)], ", got ",
+         view.type_name());
 }
 
 int64_t integer_in(const Place& place, Json::View view, const char* key, int64_t low, int64_t high) {
   expect(place, view, Json::Type::integer, key);
   int64_t n = view.integer();
-  if (n < low || n > high) fail(place.kind, place.words, ": expected '", key, "' from ", low, " to ", high, ", got ", n);
+  if (n < low || n > high)
+    fail(place.kind, place.words, ": expected '", key, "' from ", low, " to ", high, ", got ", n);
   return n;
 }
 

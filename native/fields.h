@@ -9,7 +9,7 @@
 
 namespace gossamer {
 
-struct Place {                                // where we are: the kind of its errors and the words that name it
+struct Place {  // where we are: the kind of its errors and the words that name it
   Error::Kind kind;
   std::string words;
 };
@@ -20,7 +20,7 @@ std::vector<Json::View> fields(const Place& place, Json::View object, std::initi
 void expect(const Place& place, Json::View view, Json::Type type, const char* key);
 int64_t integer_in(const Place& place, Json::View view, const char* key, int64_t low, int64_t high);
 std::string_view string_of(const Place& place, Json::View view, const char* key);
-std::string name_of(const Place& place, Json::View view, const char* key);   // non-empty, at most 256 bytes
+std::string name_of(const Place& place, Json::View view, const char* key);  // non-empty, at most 256 bytes
 void check_name(const Place& place, std::string_view name, const char* key);
 
 }  // namespace gossamer

@@ -18,8 +18,9 @@ bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_support
 #endif
 #if defined(GOSSAMER_ISA_AVX512)
 bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") &&
+         __builtin_cpu_supports("fma");
 }
 #endif
 
@@ -58,7 +59,8 @@ const KernelTable* find_kernels(const std::string& isa) {
     if (isa.empty() || isa == unit.name) return unit.table();
     choices += (choices.empty() ? "" : ", ") + std::string(unit.name);
   }
-  throw Error{Error::Kind::plan, "expected an instruction set that this CPU and this build have (" + choices + "), got '" + isa + "'"};
+  throw Error{Error::Kind::plan,
+              "expected an instruction set that this CPU and this build have (" + choices + "), got '" + isa + "'"};
 }
 
 }  // namespace gossamer

@@ -7,8 +7,9 @@
 
 namespace gossamer {
 
-std::vector<std::string> built_isas();       // best first
-std::vector<std::string> available_isas();   // of these, what runs here
-const KernelTable* find_kernels(const std::string& isa);   // "" = best; throws Error{plan} for an unknown or unsupported one
+std::vector<std::string> built_isas();      // best first
+std::vector<std::string> available_isas();  // of these, what runs here
+const KernelTable* find_kernels(
+    const std::string& isa);  // "" = best; throws Error{plan} for an unknown or unsupported one
 
 }  // namespace gossamer

@@ -11,7 +11,7 @@ namespace gossamer {
 namespace {
 constexpr int deepest = 32;
 constexpr int64_t largest_integer = (int64_t{1} << 53) - 1;
-constexpr size_t longest_text = 0x7FFFFFFF;   // indices and offsets are 32 bits wide
+constexpr size_t longest_text = 0x7FFFFFFF;  // indices and offsets are 32 bits wide
 }  // namespace
 
 class JsonParser {
@@ -30,9 +30,7 @@ class JsonParser {
  private:
   using Type = Json::Type;
 
-  [[noreturn]] void error(const std::string& message) const {
-    fail(kind_, what_, ": ", message, " at byte ", at_);
-  }
+  [[noreturn]] void error(const std::string& message) const { fail(kind_, what_, ": ", message, " at byte ", at_); }
   bool done() const { return at_ >= text_.size(); }
   // The next byte, or 0 at the end (a NUL byte is legal nowhere outside escapes, so 0 always ends in an error).
   unsigned char peek() const { return done() ? 0 : static_cast<unsigned char>(text_[at_]); }
@@ -126,7 +124,9 @@ class JsonParser {
   void check_keys(size_t index, size_t children) const {
     std::vector<std::string_view> keys;
     keys.reserve(children);
-    Json::View(&out_, static_cast<uint32_t>(index)).each_member([&](std::string_view key, Json::View) { keys.push_back(key); });
+    Json::View(&out_, static_cast<uint32_t>(index)).each_member([&](std::string_view key, Json::View) {
+      keys.push_back(key);
+    });
     std::sort(keys.begin(), keys.end());
     auto twice = std::adjacent_find(keys.begin(), keys.end());
     if (twice != keys.end()) error(text("expected every key once in an object, got ", quoted(*twice), " twice"));
@@ -163,7 +163,7 @@ class JsonParser {
       out_.nodes_[add(Type::integer)].integer = negative ? -magnitude : magnitude;
       return;
     }
-    std::istringstream in{std::string(spelled)};   // of the classic locale: the decimal point is '.' in every program
+    std::istringstream in{std::string(spelled)};  // of the classic locale: the decimal point is '.' in every program
     in.imbue(std::locale::classic());
     double real = 0;
     in >> real;
@@ -292,7 +292,8 @@ Json Json::parse(std::string_view text, Error::Kind kind, const char* what) {
 }
 
 const char* Json::View::type_name() const {
-  static const char* const names[] = {"null", "a boolean", "an integer", "a number", "a string", "an array", "an object"};
+  static const char* const names[] = {"null",     "a boolean", "an integer", "a number",
+                                      "a string", "an array",  "an object"};
   return json_ == nullptr ? "nothing" : names[static_cast<size_t>(type())];
 }
 

@@ -9,13 +9,14 @@
 namespace gossamer {
 
 namespace {
-constexpr int64_t kMost = int64_t{1} << 46;   // floats; far beyond any memory, far below overflow
+constexpr int64_t kMost = int64_t{1} << 46;  // floats; far beyond any memory, far below overflow
 
 class Union {
  public:
   explicit Union(size_t n) : parent_(n) { std::iota(parent_.begin(), parent_.end(), 0); }
   int find(int i) {
-    while (parent_[static_cast<size_t>(i)] != i) i = parent_[static_cast<size_t>(i)] = parent_[static_cast<size_t>(parent_[static_cast<size_t>(i)])];
+    while (parent_[static_cast<size_t>(i)] != i)
+      i = parent_[static_cast<size_t>(i)] = parent_[static_cast<size_t>(parent_[static_cast<size_t>(i)])];
     return i;
   }
   void join(int a, int b) { parent_[static_cast<size_t>(find(a))] = find(b); }
@@ -28,8 +29,9 @@ class Union {
 void Budget::take(int64_t count, int64_t size, const char* what) {
   const int64_t bytes = product({count, size}, what);
   if (static_cast<size_t>(bytes) > limit_ - used_)
-    throw Error{Error::Kind::memory, std::string("expected a plan within ") + std::to_string(limit_) + " bytes, got more: " + what + " needs " +
-                                         std::to_string(bytes) + " beside " + std::to_string(used_)};
+    throw Error{Error::Kind::memory, std::string("expected a plan within ") + std::to_string(limit_) +
+                                         " bytes, got more: " + what + " needs " + std::to_string(bytes) + " beside " +
+                                         std::to_string(used_)};
   used_ += static_cast<size_t>(bytes);
 }
 
@@ -37,7 +39,8 @@ int64_t Budget::product(std::initializer_list<int64_t> factors, const char* what
   int64_t total = 1;
   for (int64_t factor : factors) {
     if (__builtin_mul_overflow(total, factor, &total) || total > kMost)
-      throw Error{Error::Kind::memory, std::string("expected sizes that fit into memory, got too large ones for ") + what};
+      throw Error{Error::Kind::memory,
+                  std::string("expected sizes that fit into memory, got too large ones for ") + what};
   }
   return total;
 }
@@ -46,8 +49,10 @@ int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, con
   const int64_t rows = out.height + (node.kernel[0] - 1) * node.dilation[0] / node.stride[0];
   const int64_t phases = std::min(node.stride[0], node.kernel[0]) * std::min(node.stride[1], node.kernel[1]);
   const int64_t plane = round_up(budget.product({rows, out.row}, "phase planes"));
-  const int64_t reach = (node.kernel[0] * node.dilation[0] / node.stride[0] + 1) * out.row + node.kernel[1] * node.dilation[1] + 2 * kAlign;
-  return budget.product({in.channels, phases, plane}, "phase planes") + budget.product({reach, 1}, "phase planes") + plane;
+  const int64_t reach = (node.kernel[0] * node.dilation[0] / node.stride[0] + 1) * out.row +
+                        node.kernel[1] * node.dilation[1] + 2 * kAlign;
+  return budget.product({in.channels, phases, plane}, "phase planes") + budget.product({reach, 1}, "phase planes") +
+         plane;
 }
 
 void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& specs, Budget& budget) {
@@ -90,22 +95,24 @@ void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& 
     const int64_t gap = budget.product({s.pad_rows, s.row}, "padding") + s.pad_columns;
     const int64_t lanes = budget.product({s.height, s.row}, "a plane");
     s.plane = std::max(round_up(lanes + gap), round_up(lanes));
-    if (s.plane % 1024 == 0) s.plane += kAlign;   // planes a multiple of 4 KiB apart would share one cache set
+    if (s.plane % 1024 == 0) s.plane += kAlign;  // planes a multiple of 4 KiB apart would share one cache set
     s.lead = round_up(gap);
     s.reach = round_up(lanes);
   }
-  for (const Spec& spec : specs) {   // how far the readers look beyond the last plane
+  for (const Spec& spec : specs) {  // how far the readers look beyond the last plane
     if (spec.what != Do::node || net.nodes[static_cast<size_t>(spec.node)].op != Op::conv2d) continue;
     const Node& node = net.nodes[static_cast<size_t>(spec.node)];
     Slot& in = at(spec.in[0]);
     const Slot& out = at(spec.out);
     const int64_t down = (node.kernel[0] - 1) * node.dilation[0], right = (node.kernel[1] - 1) * node.dilation[1];
-    if (spec.strided) {                       // the copy to phase planes: whole vectors of every row, needed or not
+    if (spec.strided) {  // the copy to phase planes: whole vectors of every row, needed or not
       const int64_t rows = (out.height + down / node.stride[0]) * node.stride[0];
-      in.reach = std::max(in.reach, budget.product({rows, in.row}, "a plane") + budget.product({round_up(out.row) + kAlign, node.stride[1]}, "a row"));
+      in.reach = std::max(in.reach, budget.product({rows, in.row}, "a plane") +
+                                        budget.product({round_up(out.row) + kAlign, node.stride[1]}, "a row"));
       continue;
     }
-    in.reach = std::max(in.reach, round_up(budget.product({out.height, out.row}, "a plane")) + budget.product({down, in.row}, "a kernel") + right);
+    in.reach = std::max(in.reach, round_up(budget.product({out.height, out.row}, "a plane")) +
+                                      budget.product({down, in.row}, "a kernel") + right);
   }
   for (Slot& s : slots) {
     if (!s.planar) continue;
@@ -114,7 +121,8 @@ void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& 
   }
   for (Spec& spec : specs) {
     if (spec.what != Do::node || !spec.strided) continue;
-    at(spec.scratch).floats = round_up(conv_phase_floats(net.nodes[static_cast<size_t>(spec.node)], at(spec.in[0]), at(spec.out), budget));
+    at(spec.scratch).floats =
+        round_up(conv_phase_floats(net.nodes[static_cast<size_t>(spec.node)], at(spec.in[0]), at(spec.out), budget));
   }
 }
 
@@ -124,9 +132,11 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
   int64_t total = 0;
   for (size_t i = 0; i < slots.size(); ++i)
     if (slots[i].first >= 0) order.push_back(static_cast<int>(i));
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return slots[static_cast<size_t>(a)].first < slots[static_cast<size_t>(b)].first; });
-  std::map<int64_t, int64_t> taken;                 // offset -> end
-  std::multimap<int, int64_t> deaths;               // last step -> offset
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+    return slots[static_cast<size_t>(a)].first < slots[static_cast<size_t>(b)].first;
+  });
+  std::map<int64_t, int64_t> taken;    // offset -> end
+  std::multimap<int, int64_t> deaths;  // last step -> offset
   for (int i : order) {
     Slot& s = slots[static_cast<size_t>(i)];
     while (!deaths.empty() && deaths.begin()->first < s.first) {
@@ -153,8 +163,8 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
   return total;
 }
 
-// Called before the lanes are written, so whole groups of kAlign floats may be cleared: a fixed-size store each, where a memset of a few
-// dozen bytes a plane was 7 % of a 7x7 layer.
+// Called before the lanes are written, so whole groups of kAlign floats may be cleared: a fixed-size store each, where
+// a memset of a few dozen bytes a plane was 7 % of a 7x7 layer.
 void zero_gaps(float* base, const Slot& s) {
   const auto clear = [](float* p, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += kAlign) std::memset(p + i, 0, kAlign * sizeof(float));

@@ -34,7 +34,9 @@ class NetworkReader {
       weight_index_.emplace(name, static_cast<int>(network_.weights.size()) - 1);
     });
     for (const Tensor& tensor : container->tensors) {
-      if (!tensor.used) fail(Error::Kind::format, "tensor ", quoted(tensor.name), ": expected every tensor to be part of a weight, got one that no weight names");
+      if (!tensor.used)
+        fail(Error::Kind::format, "tensor ", quoted(tensor.name),
+             ": expected every tensor to be part of a weight, got one that no weight names");
     }
   }
 
@@ -45,7 +47,8 @@ class NetworkReader {
     read_dims(f[1]);
     list(place, f[2], "inputs", [&](Json::View v) { read_input(v); });
     if (!network_.dims.empty() && !symbol_used_) {
-      fail(graph, "network: expected every symbol of 'dims' to be used by an input, got ", quoted(network_.dims[0].name), " without use");
+      fail(graph, "network: expected every symbol of 'dims' to be used by an input, got ",
+           quoted(network_.dims[0].name), " without use");
     }
     list(place, f[4], "nodes", [&](Json::View v) { read_node(v); });
     list(place, f[3], "outputs", [&](Json::View v) { read_output(v); });
@@ -77,14 +80,16 @@ class NetworkReader {
 
   int define(const Place& place, const std::string& name) {
     auto index = static_cast<int>(network_.values.size());
-    if (!value_index_.emplace(name, index).second) fail(graph, place.words, ": expected every value to be defined once, got ", quoted(name), " twice");
+    if (!value_index_.emplace(name, index).second)
+      fail(graph, place.words, ": expected every value to be defined once, got ", quoted(name), " twice");
     network_.values.push_back({name, {}});
     return index;
   }
 
   int value(const Place& place, std::string_view name) const {
     auto at = value_index_.find(name);
-    if (at == value_index_.end()) fail(graph, place.words, ": expected a value that an input or an earlier node defines, got ", quoted(name));
+    if (at == value_index_.end())
+      fail(graph, place.words, ": expected a value that an input or an earlier node defines, got ", quoted(name));
     return at->second;
   }
 
@@ -96,12 +101,14 @@ class NetworkReader {
     int index = define(place, name);
     network_.inputs.push_back(index);
     expect(place, f[1], Type::array, "shape");
-    if (f[1].size() < 1 || f[1].size() > most_dimensions) fail(graph, place.words, ": expected 1 to 8 dimensions, got ", f[1].size());
+    if (f[1].size() < 1 || f[1].size() > most_dimensions)
+      fail(graph, place.words, ": expected 1 to 8 dimensions, got ", f[1].size());
     std::vector<Dim>& shape = network_.values[static_cast<size_t>(index)].shape;
     f[1].each([&](Json::View size) {
       Dim dim;
       if (size.is(Type::string)) {
-        if (!shape.empty()) fail(graph, place.words, ": expected a symbol as the first dimension alone, got ", quoted(size.string()));
+        if (!shape.empty())
+          fail(graph, place.words, ": expected a symbol as the first dimension alone, got ", quoted(size.string()));
         if (network_.dims.empty() || network_.dims[0].name != size.string()) {
           fail(graph, place.words, ": expected a symbol of 'dims', got ", quoted(size.string()));
         }
@@ -129,10 +136,12 @@ class NetworkReader {
     Node node;
     node.name = name_of(place, f[1], "name");
     place.words = text("node ", quoted(node.name));
-    if (!node_names_.insert(node.name).second) fail(graph, place.words, ": expected node names to differ, got this one twice");
+    if (!node_names_.insert(node.name).second)
+      fail(graph, place.words, ": expected node names to differ, got this one twice");
     expect(place, f[2], Type::array, "inputs");
     f[2].each([&](Json::View v) { node.inputs.push_back(value(place, string_of(place, v, "inputs"))); });
-    read_operator(place, string_of(place, f[0], "op"), f[4], f[5], node.inputs.size(), network_.weights, find_weight, this, &node);
+    read_operator(place, string_of(place, f[0], "op"), f[4], f[5], node.inputs.size(), network_.weights, find_weight,
+                  this, &node);
     expect(place, f[3], Type::array, "outputs");
     if (f[3].size() != 1) fail(graph, place.words, ": expected one output, got ", f[3].size());
     f[3].each([&](Json::View v) { node.output = define(place, name_of(place, v, "outputs")); });
@@ -144,7 +153,8 @@ class NetworkReader {
     std::vector<Json::View> f = fields(place, view, {"name", "value"});
     std::string name = name_of(place, f[0], "name");
     place.words = text("output ", quoted(name));
-    if (!output_names_.insert(name).second) fail(graph, place.words, ": expected output names to differ, got this one twice");
+    if (!output_names_.insert(name).second)
+      fail(graph, place.words, ": expected output names to differ, got this one twice");
     network_.outputs.emplace_back(name, value(place, string_of(place, f[1], "value")));
   }
 
@@ -156,12 +166,14 @@ class NetworkReader {
       }
     }
     for (size_t i = 0; i < used.size(); ++i) {
-      if (!used[i]) fail(graph, "weight ", quoted(network_.weights[i].name), ": expected every weight to be used by a node, got one without use");
+      if (!used[i])
+        fail(graph, "weight ", quoted(network_.weights[i].name),
+             ": expected every weight to be used by a node, got one without use");
     }
   }
 
   Network& network_;
-  std::map<std::string_view, int> weight_index_;        // views into the manifest
+  std::map<std::string_view, int> weight_index_;  // views into the manifest
   std::map<std::string, int, std::less<>> value_index_;
   std::set<std::string> node_names_, output_names_;
   bool symbol_used_ = false;
@@ -183,17 +195,21 @@ void mark_symbols(Network* network, const std::vector<std::vector<int64_t>>& sha
 
 Network read_manifest(Json::View manifest, Container* container) {
   Place place{graph, "manifest"};
-  std::vector<Json::View> f = fields(place, manifest, {"format_version", "library", "network", "weights"},
-                                     {"preprocessing", "labels", "recipe", "metrics", "verification", "license", "versions"});
+  std::vector<Json::View> f =
+      fields(place, manifest, {"format_version", "library", "network", "weights"},
+             {"preprocessing", "labels", "recipe", "metrics", "verification", "license", "versions"});
   expect(place, f[0], Type::integer, "format_version");
   if (f[0].integer() != format_version) {
     fail(graph, "manifest: expected format_version ", format_version, ", got ", f[0].integer(),
          f[0].integer() > format_version ? "; a newer Gossamer wrote this file, update this one" : "");
   }
   expect(place, f[1], Type::string, "library");
-  static const struct { const char* key; Type type; } optional[] = {
-      {"preprocessing", Type::object}, {"labels", Type::array},   {"recipe", Type::object}, {"metrics", Type::object},
-      {"verification", Type::object},  {"license", Type::string}, {"versions", Type::object}};
+  static const struct {
+    const char* key;
+    Type type;
+  } optional[] = {{"preprocessing", Type::object}, {"labels", Type::array},        {"recipe", Type::object},
+                  {"metrics", Type::object},       {"verification", Type::object}, {"license", Type::string},
+                  {"versions", Type::object}};
   for (size_t i = 0; i < std::size(optional); ++i) {
     if (f[4 + i]) expect(place, f[4 + i], optional[i].type, optional[i].key);
   }

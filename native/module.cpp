@@ -22,8 +22,6 @@ using Input = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::c_contig>;
 using Shape = std::vector<int64_t>;
 
-constexpr size_t most_dimensions = 8;
-
 // Carries a failure of the C interface to Python, where it becomes gossamer._native.Error(kind, message).
 struct Failure {
   int kind;
@@ -37,7 +35,8 @@ void check(gsm_status status) {
 [[noreturn]] void refuse(const std::string& message) { throw Failure{GSM_ARGUMENT, message}; }
 
 nb::object decode(const char* text) {
-  PyObject* string = PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::char_traits<char>::length(text)), "replace");
+  PyObject* string =
+      PyUnicode_DecodeUTF8(text, static_cast<Py_ssize_t>(std::char_traits<char>::length(text)), "replace");
   if (string == nullptr) throw nb::python_error();
   return nb::steal(string);
 }
@@ -63,7 +62,7 @@ class File {
       PyBuffer_Release(&view);
       check(status);
     } else {
-      PyObject* encoded = nullptr;                    // str or os.PathLike -> bytes; refuses NUL characters
+      PyObject* encoded = nullptr;  // str or os.PathLike -> bytes; refuses NUL characters
       if (PyUnicode_FSConverter(source.ptr(), &encoded) == 0) throw nb::python_error();
       nb::object keep = nb::steal(encoded);
       const char* path = PyBytes_AsString(encoded);
@@ -96,15 +95,19 @@ class Session {
     session_.reset(session);
   }
 
-  std::vector<Shape> input_shapes(int64_t batch) const { return shapes(gsm_num_inputs(session_.get()), gsm_input_shape, batch); }
-  std::vector<Shape> output_shapes(int64_t batch) const { return shapes(gsm_num_outputs(session_.get()), gsm_output_shape, batch); }
+  std::vector<Shape> input_shapes(int64_t batch) const {
+    return shapes(gsm_num_inputs(session_.get()), gsm_input_shape, batch);
+  }
+  std::vector<Shape> output_shapes(int64_t batch) const {
+    return shapes(gsm_num_outputs(session_.get()), gsm_output_shape, batch);
+  }
   nb::list run(nb::sequence inputs, int64_t batch) { return call(gsm_run, inputs, batch); }
   nb::list profile(nb::sequence inputs, int64_t batch) { return call(gsm_profile, inputs, batch); }
 
   nb::object describe() const {
     const char* json = nullptr;
     check(gsm_describe(session_.get(), &json));
-    return decode(json);                              // copied while the GIL is held: no other describe can replace it
+    return decode(json);  // copied while the GIL is held: no other describe can replace it
   }
 
  private:
@@ -112,10 +115,12 @@ class Session {
     void operator()(gsm_session* session) const { gsm_free(session); }
   };
 
-  std::vector<Shape> shapes(size_t count, gsm_status (*shape_of)(gsm_session*, size_t, int64_t, int64_t*, size_t*), int64_t batch) const {
+  std::vector<Shape> shapes(size_t count,
+                            gsm_status (*shape_of)(const gsm_session*, size_t, int64_t, int64_t*, size_t*),
+                            int64_t batch) const {
     std::vector<Shape> out;
     for (size_t i = 0; i < count; ++i) {
-      int64_t sizes[most_dimensions];
+      int64_t sizes[GSM_MAX_RANK];
       size_t rank = 0;
       check(shape_of(session_.get(), i, batch, sizes, &rank));
       out.emplace_back(sizes, sizes + rank);
@@ -123,22 +128,27 @@ class Session {
     return out;
   }
 
-  nb::list call(gsm_status (*function)(gsm_session*, int64_t, const float* const*, float* const*), const nb::sequence& inputs, int64_t batch) {
+  nb::list call(gsm_status (*function)(gsm_session*, int64_t, const float* const*, float* const*),
+                const nb::sequence& inputs, int64_t batch) {
     std::vector<Shape> expected = input_shapes(batch);
-    std::vector<Input> arrays;                        // keep the inputs alive while the GIL is away
+    std::vector<Input> arrays;  // keep the inputs alive while the GIL is away
     for (nb::handle item : inputs) {
       Input array;
       if (!nb::try_cast<Input>(item, array, /* convert */ false)) {
-        refuse("input " + std::to_string(arrays.size()) + ": expected a C-contiguous float32 array, got something else; use numpy.ascontiguousarray(x, dtype=numpy.float32)");
+        refuse("input " + std::to_string(arrays.size()) +
+               ": expected a C-contiguous float32 array, got something else; use numpy.ascontiguousarray(x, "
+               "dtype=numpy.float32)");
       }
       arrays.push_back(std::move(array));
     }
-    if (arrays.size() != expected.size()) refuse("expected " + std::to_string(expected.size()) + " inputs, got " + std::to_string(arrays.size()));
+    if (arrays.size() != expected.size())
+      refuse("expected " + std::to_string(expected.size()) + " inputs, got " + std::to_string(arrays.size()));
     std::vector<const float*> in;
     for (size_t i = 0; i < arrays.size(); ++i) {
       Shape shape;
       for (size_t d = 0; d < arrays[i].ndim(); ++d) shape.push_back(static_cast<int64_t>(arrays[i].shape(d)));
-      if (shape != expected[i]) refuse("input " + std::to_string(i) + ": expected shape " + words(expected[i]) + ", got " + words(shape));
+      if (shape != expected[i])
+        refuse("input " + std::to_string(i) + ": expected shape " + words(expected[i]) + ", got " + words(shape));
       in.push_back(arrays[i].data());
     }
     nb::list results;
@@ -150,11 +160,13 @@ class Session {
         elements *= static_cast<size_t>(n);
         sizes.push_back(static_cast<size_t>(n));
       }
-      std::unique_ptr<float[]> buffer(new (std::nothrow) float[elements]);   // not zeroed: the run writes every element
+      std::unique_ptr<float[]> buffer(new (std::nothrow) float[elements]);  // not zeroed: the run writes every element
       float* data = buffer.get();
-      if (data == nullptr) throw Failure{GSM_MEMORY, "expected memory for an output of shape " + words(shape) + ", got none; choose a smaller batch"};
+      if (data == nullptr)
+        throw Failure{GSM_MEMORY,
+                      "expected memory for an output of shape " + words(shape) + ", got none; choose a smaller batch"};
       nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-      static_cast<void>(buffer.release());            // the capsule owns it now
+      static_cast<void>(buffer.release());  // the capsule owns it now
       results.append(Output(data, sizes.size(), sizes.data(), owner).cast());
       out.push_back(data);
     }
@@ -180,8 +192,8 @@ int project_gs(Scores scores, std::optional<Bytes> keep, int64_t banks, int64_t 
   if (!same(mask) || (keep && !same(*keep))) refuse("expected keep and mask of the shape of scores, got others");
   const uint8_t* kept = keep ? keep->data() : nullptr;
   nb::gil_scoped_release release;
-  return gsm_project_gs(scores.data(), kept, static_cast<int64_t>(scores.shape(0)), static_cast<int64_t>(scores.shape(1)), banks, per_row,
-                        bundles, mask.data());
+  return gsm_project_gs(scores.data(), kept, static_cast<int64_t>(scores.shape(0)),
+                        static_cast<int64_t>(scores.shape(1)), banks, per_row, bundles, mask.data());
 }
 
 void translate(const std::exception_ptr& pointer, void* type) {
@@ -198,14 +210,16 @@ void translate(const std::exception_ptr& pointer, void* type) {
 
 }  // namespace
 
-void bind_products(nb::module_& m);   // module_products.cpp
+void bind_products(nb::module_& m);  // module_products.cpp
 
 NB_MODULE(_native, m) {
   m.doc() = "Gossamer's native runtime: reads, checks, plans and runs packed files.";
 
-  PyObject* error = PyErr_NewExceptionWithDoc("gossamer._native.Error", "A failure of the native runtime: .kind (a code of capi.h), .message.", nullptr, nullptr);
+  PyObject* error = PyErr_NewExceptionWithDoc("gossamer._native.Error",
+                                              "A failure of the native runtime: .kind (a code of capi.h), .message.",
+                                              nullptr, nullptr);
   if (error == nullptr) throw nb::python_error();
-  m.attr("Error") = nb::steal(error);                 // the module keeps it alive as long as the translator may run
+  m.attr("Error") = nb::steal(error);  // the module keeps it alive as long as the translator may run
   nb::register_exception_translator(translate, error);
   nb::dict kinds;
   kinds["io"] = static_cast<int>(GSM_IO);
@@ -220,20 +234,31 @@ NB_MODULE(_native, m) {
       .def(nb::init<nb::object>(), nb::arg("source"), "Read and check a file, given by its path or as bytes.")
       .def_prop_ro("manifest", &File::manifest, nb::sig("def manifest(self) -> str"), "The manifest, a JSON text.");
 
-  nb::class_<Session>(m, "Session", "A plan of a file with its memory; calls from several threads run one after the other.")
-      .def(nb::init<const File&, int, int64_t, const std::string&, size_t>(), nb::arg("file"), nb::arg("threads") = 1, nb::arg("max_batch") = 0,
-           nb::arg("isa") = "", nb::arg("max_bytes") = 0, "0 stands for: the network's own range, no limit; an empty isa for the best one.")
+  nb::class_<Session>(m, "Session",
+                      "A plan of a file with its memory; calls from several threads run one after the other.")
+      .def(nb::init<const File&, int, int64_t, const std::string&, size_t>(), nb::arg("file"), nb::arg("threads") = 1,
+           nb::arg("max_batch") = 0, nb::arg("isa") = "", nb::arg("max_bytes") = 0,
+           "0 stands for: the network's own range, no limit; an empty isa for the best one.")
       .def("input_shapes", &Session::input_shapes, nb::arg("batch"))
       .def("output_shapes", &Session::output_shapes, nb::arg("batch"))
-      .def("run", &Session::run, nb::arg("inputs"), nb::arg("batch"), nb::sig("def run(self, inputs: collections.abc.Sequence[NDArray[numpy.float32]], batch: int) -> list[NDArray[numpy.float32]]"),
+      .def("run", &Session::run, nb::arg("inputs"), nb::arg("batch"),
+           nb::sig("def run(self, inputs: collections.abc.Sequence[NDArray[numpy.float32]], batch: int) -> "
+                   "list[NDArray[numpy.float32]]"),
            "Outputs of one call; the GIL is released.")
-      .def("profile", &Session::profile, nb::arg("inputs"), nb::arg("batch"), nb::sig("def profile(self, inputs: collections.abc.Sequence[NDArray[numpy.float32]], batch: int) -> list[NDArray[numpy.float32]]"),
+      .def("profile", &Session::profile, nb::arg("inputs"), nb::arg("batch"),
+           nb::sig("def profile(self, inputs: collections.abc.Sequence[NDArray[numpy.float32]], batch: int) -> "
+                   "list[NDArray[numpy.float32]]"),
            "The same; afterwards describe() holds the seconds of every layer.")
-      .def("describe", &Session::describe, nb::sig("def describe(self) -> str"), "JSON text: instruction set, memory, one row a layer.");
+      .def("describe", &Session::describe, nb::sig("def describe(self) -> str"),
+           "JSON text: instruction set, memory, one row a layer.");
 
-  m.def("build_info", [] { return decode(gsm_build_info()); }, nb::sig("def build_info() -> str"), "JSON text: version, compiler, instruction sets built and available.");
-  m.def("project_gs", project_gs, nb::arg("scores"), nb::arg("keep").none(), nb::arg("banks"), nb::arg("per_row"), nb::arg("bundles"), nb::arg("mask"),
-        nb::sig("def project_gs(scores: NDArray[numpy.float64], keep: NDArray[numpy.uint8] | None, banks: int, per_row: int, bundles: int, mask: NDArray[numpy.uint8]) -> int"),
+  m.def(
+      "build_info", [] { return decode(gsm_build_info()); }, nb::sig("def build_info() -> str"),
+      "JSON text: version, compiler, instruction sets built and available.");
+  m.def("project_gs", project_gs, nb::arg("scores"), nb::arg("keep").none(), nb::arg("banks"), nb::arg("per_row"),
+        nb::arg("bundles"), nb::arg("mask"),
+        nb::sig("def project_gs(scores: NDArray[numpy.float64], keep: NDArray[numpy.uint8] | None, banks: int, "
+                "per_row: int, bundles: int, mask: NDArray[numpy.uint8]) -> int"),
         "Writes the best gather-scatter mask of `bundles` bundles into mask; 0, or the code of a refusal.");
   bind_products(m);
 }

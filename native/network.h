@@ -1,9 +1,9 @@
-// The checked network: what the reader makes of a packed file (docs/formats/packed-file.md) and all that the planner sees.
-// Plain data, no behaviour. Letters: R, C = rows, columns of a weight matrix; N = batch.
+// The checked network: what the reader makes of a packed file (docs/formats/packed-file.md) and all that the planner
+// sees. Plain data, no behaviour. Letters: R, C = rows, columns of a weight matrix; N = batch.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,26 +24,29 @@ struct Weight {
   std::string name;
   Format format = Format::dense;
   DType dtype = DType::f32;
-  std::vector<int64_t> shape;                 // [n] or [R, C]
-  int64_t p0 = 0, p1 = 0;                     // block: rows, columns; n_of_m: n, m; gather_scatter: banks, per_row; window: width, 0
+  std::vector<int64_t> shape;  // [n] or [R, C]
+  int64_t p0 = 0, p1 = 0;      // block: rows, columns; n_of_m: n, m; gather_scatter: banks, per_row; window: width, 0
   std::map<std::string, Part> parts;
-  int64_t num_kept = 0;                       // stored values
+  int64_t num_kept = 0;  // stored values
 };
 
 // Rows of a sparse matrix, decoded from any format: entries of a row sorted by column, explicit zeros kept.
 struct SparseRows {
   int64_t rows = 0, columns = 0;
-  std::vector<int64_t> row_start;             // rows + 1
+  std::vector<int64_t> row_start;  // rows + 1
   std::vector<int32_t> column;
   std::vector<float> value;
 };
 
 struct Dim {
-  int64_t size = 0;                           // the number, where symbol < 0
-  int symbol = -1;                            // index into Network::dims
+  int64_t size = 0;  // the number, where symbol < 0
+  int symbol = -1;   // index into Network::dims
 };
 
-struct FreeDim { std::string name; int64_t min = 1, max = 1; };
+struct FreeDim {
+  std::string name;
+  int64_t min = 1, max = 1;
+};
 
 struct Value {
   std::string name;
@@ -51,14 +54,28 @@ struct Value {
 };
 
 enum class Op {
-  conv2d, linear, channel_affine, layer_norm, relu, relu6, silu, sigmoid, gelu, softmax, add, concat,
-  max_pool2d, avg_pool2d, adaptive_avg_pool2d, flatten
+  conv2d,
+  linear,
+  channel_affine,
+  layer_norm,
+  relu,
+  relu6,
+  silu,
+  sigmoid,
+  gelu,
+  softmax,
+  add,
+  concat,
+  max_pool2d,
+  avg_pool2d,
+  adaptive_avg_pool2d,
+  flatten
 };
 
 struct Node {
   Op op = Op::relu;
   std::string op_name, name;
-  std::vector<int> inputs;                    // indices into Network::values
+  std::vector<int> inputs;  // indices into Network::values
   int output = -1;
   // attributes (only those of the operator are meaningful)
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, padding[4] = {0, 0, 0, 0}, dilation[2] = {1, 1};
@@ -73,34 +90,35 @@ struct Network {
   std::string name;
   std::vector<FreeDim> dims;
   std::vector<Value> values;
-  std::vector<Node> nodes;                    // in an order that can be executed
+  std::vector<Node> nodes;  // in an order that can be executed
   std::vector<Weight> weights;
-  std::vector<int> inputs;                    // value indices
-  std::vector<std::pair<std::string, int>> outputs;   // output name, value index
+  std::vector<int> inputs;                           // value indices
+  std::vector<std::pair<std::string, int>> outputs;  // output name, value index
 };
 
 // Owns the bytes of a packed file (a copy, never a mapping: reader.cpp tells why) and the network checked from them.
 struct File {
-  std::string manifest;                       // the JSON text, as stored
+  std::string manifest;  // the JSON text, as stored
   Network network;
-  std::shared_ptr<const void> bytes;          // keeps Part::data alive
+  std::shared_ptr<const void> bytes;  // keeps Part::data alive
   size_t size = 0;
 };
 
-struct Error {                                // thrown inside, turned into a code and a message at capi.h
+struct Error {  // thrown inside, turned into a code and a message at capi.h
   enum class Kind { io, format, graph, plan, argument, memory } kind;
   std::string message;
 };
 
 // reader.cpp. Throw Error.
 std::shared_ptr<const File> open_file(const std::string& path);
-std::shared_ptr<const File> open_bytes(const void* data, size_t size);   // copies
+std::shared_ptr<const File> open_bytes(const void* data, size_t size);  // copies
 
-// shapes.cpp: concrete shapes of all values with the free dimensions given (same order as network.dims). Throws Error{graph}.
+// shapes.cpp: concrete shapes of all values with the free dimensions given (same order as network.dims). Throws
+// Error{graph}.
 std::vector<std::vector<int64_t>> infer_shapes(const Network& network, const std::vector<int64_t>& dims);
 
 // decode.cpp
-SparseRows decode_rows(const Weight& weight);             // any matrix format except dense
-std::vector<float> decode_dense(const Weight& weight);    // dense matrix or vector, fp16 widened
+SparseRows decode_rows(const Weight& weight);           // any matrix format except dense
+std::vector<float> decode_dense(const Weight& weight);  // dense matrix or vector, fp16 widened
 
 }  // namespace gossamer

@@ -1,5 +1,5 @@
-// Operators: which attributes and weights each has (docs/formats/operators.md). Rules that need the shapes of values are in
-// shapes.cpp.
+// Operators: which attributes and weights each has (docs/formats/operators.md). Rules that need the shapes of values
+// are in shapes.cpp.
 #include <algorithm>
 #include <cmath>
 
@@ -13,8 +13,18 @@ using Type = Json::Type;
 constexpr int64_t any_integer = (int64_t{1} << 53) - 1;
 
 enum Attribute : unsigned {
-  KERNEL = 1, STRIDE = 2, PADDING = 4, DILATION = 8, GROUPS = 16, AXIS = 32, AXES = 64, EPSILON = 128, START = 256,
-  OUTPUT = 512, COUNT_PAD = 1024, APPROXIMATE = 2048
+  KERNEL = 1,
+  STRIDE = 2,
+  PADDING = 4,
+  DILATION = 8,
+  GROUPS = 16,
+  AXIS = 32,
+  AXES = 64,
+  EPSILON = 128,
+  START = 256,
+  OUTPUT = 512,
+  COUNT_PAD = 1024,
+  APPROXIMATE = 2048
 };
 enum Role : unsigned { MATRIX = 1, WEIGHT = 2, BIAS = 4, SCALE = 8, SHIFT = 16 };
 
@@ -23,7 +33,7 @@ struct OpRow {
   Op op;
   size_t least_inputs, most_inputs;
   unsigned attributes;
-  unsigned required, optional;                // roles
+  unsigned required, optional;  // roles
 };
 
 constexpr OpRow operators[] = {
@@ -45,9 +55,11 @@ constexpr OpRow operators[] = {
     {"flatten", Op::flatten, 1, 1, START, 0, 0},
 };
 
-void integers(const Place& place, Json::View view, const char* key, size_t count, int64_t low, int64_t high, int64_t* out) {
+void integers(const Place& place, Json::View view, const char* key, size_t count, int64_t low, int64_t high,
+              int64_t* out) {
   expect(place, view, Type::array, key);
-  if (view.size() != count) fail(place.kind, place.words, ": expected '", key, "' to have ", count, " integers, got ", view.size());
+  if (view.size() != count)
+    fail(place.kind, place.words, ": expected '", key, "' to have ", count, " integers, got ", view.size());
   view.each([&](Json::View n) { *out++ = integer_in(place, n, key, low, high); });
 }
 
@@ -80,12 +92,18 @@ struct AttributeRow {
   const char* name;
   void (*read)(const Place&, Json::View, Node*);
 };
-constexpr AttributeRow attribute_rows[] = {
-    {KERNEL, "kernel", read_kernel},       {STRIDE, "stride", read_stride},    {PADDING, "padding", read_padding},
-    {DILATION, "dilation", read_dilation}, {GROUPS, "groups", read_groups},    {AXIS, "axis", read_axis},
-    {AXES, "axes", read_axes},             {EPSILON, "epsilon", read_epsilon}, {START, "start", read_start},
-    {OUTPUT, "output", read_output},       {COUNT_PAD, "count_include_pad", read_count_pad},
-    {APPROXIMATE, "approximate", read_approximate}};
+constexpr AttributeRow attribute_rows[] = {{KERNEL, "kernel", read_kernel},
+                                           {STRIDE, "stride", read_stride},
+                                           {PADDING, "padding", read_padding},
+                                           {DILATION, "dilation", read_dilation},
+                                           {GROUPS, "groups", read_groups},
+                                           {AXIS, "axis", read_axis},
+                                           {AXES, "axes", read_axes},
+                                           {EPSILON, "epsilon", read_epsilon},
+                                           {START, "start", read_start},
+                                           {OUTPUT, "output", read_output},
+                                           {COUNT_PAD, "count_include_pad", read_count_pad},
+                                           {APPROXIMATE, "approximate", read_approximate}};
 
 void read_attributes(const Place& place, Json::View view, const OpRow& row, Node* node) {
   expect(place, view, Type::object, "attributes");
@@ -100,25 +118,27 @@ void read_attributes(const Place& place, Json::View view, const OpRow& row, Node
     fail(place.kind, place.words, ": expected only attributes of ", row.name, ", got ", quoted(key));
   });
   for (const AttributeRow& attribute : attribute_rows) {
-    if ((row.attributes & ~found) & attribute.bit) fail(place.kind, place.words, ": expected the attribute '", attribute.name, "', got none");
+    if ((row.attributes & ~found) & attribute.bit)
+      fail(place.kind, place.words, ": expected the attribute '", attribute.name, "', got none");
   }
 }
 
 // No window of a pool may lie in the padding alone (undilated): padding <= window / 2 on every side.
 void check_pool_padding(const Place& place, const Node& node) {
   for (int side = 0; side < 4; ++side) {
-    int axis = side % 2;                      // padding is top, left, bottom, right
+    int axis = side % 2;  // padding is top, left, bottom, right
     int64_t window = (node.kernel[axis] - 1) * node.dilation[axis] + 1;
     if (node.padding[side] > window / 2) {
-      fail(place.kind, place.words, ": expected padding of at most half the window of ", window, ", got ", node.padding[side]);
+      fail(place.kind, place.words, ": expected padding of at most half the window of ", window, ", got ",
+           node.padding[side]);
     }
   }
 }
 
 void check_vector(const Place& place, const Weight& w, const char* role) {
   if (w.shape.size() != 1 || w.dtype != DType::f32) {
-    fail(place.kind, place.words, ": expected a float32 vector as '", role, "', got weight ", quoted(w.name), " of shape ", listed(w.shape),
-         w.dtype == DType::f16 ? ", float16" : ", float32");
+    fail(place.kind, place.words, ": expected a float32 vector as '", role, "', got weight ", quoted(w.name),
+         " of shape ", listed(w.shape), w.dtype == DType::f16 ? ", float16" : ", float32");
   }
 }
 
@@ -126,7 +146,8 @@ void check_vector(const Place& place, const Weight& w, const char* role) {
 
 void read_operator(const Place& place, std::string_view op, Json::View attributes, Json::View roles, size_t num_inputs,
                    const std::vector<Weight>& weights, WeightIndex find_weight, const void* context, Node* node) {
-  const OpRow* row = std::find_if(std::begin(operators), std::end(operators), [&](const OpRow& r) { return op == r.name; });
+  const OpRow* row =
+      std::find_if(std::begin(operators), std::end(operators), [&](const OpRow& r) { return op == r.name; });
   if (row == std::end(operators)) {
     std::string known;
     for (const OpRow& r : operators) known += std::string(known.empty() ? "" : ", ") + r.name;
@@ -135,7 +156,8 @@ void read_operator(const Place& place, std::string_view op, Json::View attribute
   node->op = row->op;
   node->op_name = row->name;
   if (num_inputs < row->least_inputs || num_inputs > row->most_inputs) {
-    fail(place.kind, place.words, ": expected ", row->least_inputs, " to ", row->most_inputs, " inputs of ", row->name, ", got ", num_inputs);
+    fail(place.kind, place.words, ": expected ", row->least_inputs, " to ", row->most_inputs, " inputs of ", row->name,
+         ", got ", num_inputs);
   }
   read_attributes(place, attributes, *row, node);
   if (row->op == Op::max_pool2d || row->op == Op::avg_pool2d) check_pool_padding(place, *node);
@@ -143,19 +165,27 @@ void read_operator(const Place& place, std::string_view op, Json::View attribute
   expect(place, roles, Type::object, "weights");
   unsigned found = 0;
   roles.each_member([&](std::string_view role, Json::View value) {
-    struct RoleRow { unsigned bit; const char* name; int* index; } const rows[] = {
-        {MATRIX, "weight", &node->weight}, {WEIGHT, "weight", &node->weight}, {BIAS, "bias", &node->bias},
-        {SCALE, "scale", &node->scale},    {SHIFT, "shift", &node->shift}};
+    struct RoleRow {
+      unsigned bit;
+      const char* name;
+      int* index;
+    } const rows[] = {{MATRIX, "weight", &node->weight},
+                      {WEIGHT, "weight", &node->weight},
+                      {BIAS, "bias", &node->bias},
+                      {SCALE, "scale", &node->scale},
+                      {SHIFT, "shift", &node->shift}};
     for (const RoleRow& r : rows) {
       if (((row->required | row->optional) & r.bit) == 0 || role != r.name) continue;
       std::string_view name = string_of(place, value, r.name);
       *r.index = find_weight(context, name);
-      if (*r.index < 0) fail(place.kind, place.words, ": expected '", r.name, "' to name a weight of the manifest, got ", quoted(name));
+      if (*r.index < 0)
+        fail(place.kind, place.words, ": expected '", r.name, "' to name a weight of the manifest, got ", quoted(name));
       const Weight& w = weights[static_cast<size_t>(*r.index)];
       if (r.bit != MATRIX) {
         check_vector(place, w, r.name);
       } else if (w.shape.size() != 2) {
-        fail(place.kind, place.words, ": expected a matrix as 'weight', got weight ", quoted(w.name), " of shape ", listed(w.shape));
+        fail(place.kind, place.words, ": expected a matrix as 'weight', got weight ", quoted(w.name), " of shape ",
+             listed(w.shape));
       }
       found |= r.bit;
       return;
@@ -163,10 +193,12 @@ void read_operator(const Place& place, std::string_view op, Json::View attribute
     fail(place.kind, place.words, ": expected only weights of ", row->name, ", got the role ", quoted(role));
   });
   if (row->required & ~found) {
-    fail(place.kind, place.words, ": expected ", (row->required & MATRIX) ? "the weight 'weight'" : "the weights 'scale' and 'shift'", ", got none");
+    fail(place.kind, place.words, ": expected ",
+         (row->required & MATRIX) ? "the weight 'weight'" : "the weights 'scale' and 'shift'", ", got none");
   }
   if (node->groups > 1 && weights[static_cast<size_t>(node->weight)].format != Format::dense) {
-    fail(place.kind, place.words, ": expected a weight of format dense for groups > 1, got another; pack this layer dense");
+    fail(place.kind, place.words,
+         ": expected a weight of format dense for groups > 1, got another; pack this layer dense");
   }
 }
 

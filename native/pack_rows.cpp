@@ -10,8 +10,10 @@ void Offsets::assign(const std::vector<int64_t>& relative) {
   for (int64_t o : relative)
     if (o > std::numeric_limits<int32_t>::max())
       throw Error{Error::Kind::plan, "expected planes within 2^31 floats of each other, got larger ones"};
-  if (wide) wider.assign(relative.begin(), relative.end());
-  else narrow.assign(relative.begin(), relative.end());
+  if (wide)
+    wider.assign(relative.begin(), relative.end());
+  else
+    narrow.assign(relative.begin(), relative.end());
 }
 
 size_t SparseStream::bytes() const {
@@ -28,16 +30,17 @@ size_t BlockStream::bytes() const {
 SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget) {
   SparseStream out;
   const int64_t nnz = static_cast<int64_t>(rows.value.size());
-  if (nnz >= int64_t{1} << 31) throw Error{Error::Kind::plan, "expected fewer than 2^31 kept weights in a layer, got " + std::to_string(nnz)};
+  if (nnz >= int64_t{1} << 31)
+    throw Error{Error::Kind::plan, "expected fewer than 2^31 kept weights in a layer, got " + std::to_string(nnz)};
   budget.take(nnz, 16, "packed weights");
-  budget.take(rows.rows + 1, 4 * int64_t{map.k_blocks}, "packed weights");
-  const size_t blocks = static_cast<size_t>(map.k_blocks);
+  budget.take(rows.rows + 1, 4 * int64_t{map.k_blocks()}, "packed weights");
+  const size_t blocks = static_cast<size_t>(map.k_blocks());
   out.k_blocks.resize(blocks);
   std::vector<int64_t> count(blocks, 0), low(blocks, std::numeric_limits<int64_t>::max()), cursor(blocks, 0);
   for (int32_t c : rows.column) {
-    const size_t b = static_cast<size_t>(map.k_block[static_cast<size_t>(c)]);
+    const size_t b = static_cast<size_t>(map.k_block(c));
     ++count[b];
-    low[b] = std::min(low[b], map.offset[static_cast<size_t>(c)]);
+    low[b] = std::min(low[b], map.offset(c));
   }
   for (size_t b = 0, start = 0; b < blocks; start += static_cast<size_t>(count[b]), ++b) {
     out.k_blocks[b].start = static_cast<int64_t>(start);
@@ -55,23 +58,28 @@ SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threa
   for (int64_t r = 0; r < rows.rows; ++r) {
     line.clear();
     for (int64_t i = rows.row_start[static_cast<size_t>(r)]; i < rows.row_start[static_cast<size_t>(r) + 1]; ++i) {
-      const size_t c = static_cast<size_t>(rows.column[static_cast<size_t>(i)]);
-      line.push_back({map.k_block[c], map.offset[c], rows.value[static_cast<size_t>(i)]});
+      const int64_t c = rows.column[static_cast<size_t>(i)];
+      line.push_back({map.k_block(c), map.offset(c), rows.value[static_cast<size_t>(i)]});
     }
-    std::sort(line.begin(), line.end(), [](const Entry& a, const Entry& b) { return a.block != b.block ? a.block < b.block : a.offset < b.offset; });
+    std::sort(line.begin(), line.end(), [](const Entry& a, const Entry& b) {
+      return a.block != b.block ? a.block < b.block : a.offset < b.offset;
+    });
     for (const Entry& e : line) {
       const size_t b = static_cast<size_t>(e.block), at = static_cast<size_t>(out.k_blocks[b].start + cursor[b]++);
       relative[at] = e.offset - out.k_blocks[b].x_shift;
       out.values[at] = e.value;
     }
-    for (size_t b = 0; b < blocks; ++b) out.k_blocks[b].row_start[static_cast<size_t>(r) + 1] = static_cast<uint32_t>(cursor[b]);
+    for (size_t b = 0; b < blocks; ++b)
+      out.k_blocks[b].row_start[static_cast<size_t>(r) + 1] = static_cast<uint32_t>(cursor[b]);
   }
   out.offsets.assign(relative);
   // Equal work a thread: an entry costs one, a row about four entries (measured).
   const int64_t work = nnz + 4 * rows.rows;
   out.split.assign(1, 0);
   for (int64_t r = 0; r < rows.rows; ++r)
-    while (static_cast<int64_t>(out.split.size()) < threads && rows.row_start[static_cast<size_t>(r)] + 4 * r >= work * static_cast<int64_t>(out.split.size()) / threads) out.split.push_back(r);
+    while (static_cast<int64_t>(out.split.size()) < threads &&
+           rows.row_start[static_cast<size_t>(r)] + 4 * r >= work * static_cast<int64_t>(out.split.size()) / threads)
+      out.split.push_back(r);
   while (static_cast<int64_t>(out.split.size()) <= threads) out.split.push_back(rows.rows);
   return out;
 }
@@ -81,27 +89,29 @@ namespace {
 // Columns of each K block by ascending offset, and the smallest offset.
 struct SortedColumns {
   std::vector<std::vector<int32_t>> columns;
-  explicit SortedColumns(const ColumnMap& map) : columns(static_cast<size_t>(map.k_blocks)) {
-    for (size_t c = 0; c < map.offset.size(); ++c) columns[static_cast<size_t>(map.k_block[c])].push_back(static_cast<int32_t>(c));
+  explicit SortedColumns(const ColumnMap& map) : columns(static_cast<size_t>(map.k_blocks())) {
+    for (int64_t c = 0; c < map.columns(); ++c)
+      columns[static_cast<size_t>(map.k_block(c))].push_back(static_cast<int32_t>(c));
     for (auto& list : columns)
-      std::sort(list.begin(), list.end(), [&](int32_t a, int32_t b) { return map.offset[static_cast<size_t>(a)] < map.offset[static_cast<size_t>(b)]; });
+      std::sort(list.begin(), list.end(), [&](int32_t a, int32_t b) { return map.offset(a) < map.offset(b); });
   }
 };
 
 }  // namespace
 
-BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const ColumnMap& map, int64_t group_rows, int64_t group_shift, Budget& budget) {
+BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const ColumnMap& map, int64_t group_rows,
+                       int64_t group_shift, Budget& budget) {
   BlockStream out;
-  const int64_t columns = static_cast<int64_t>(map.offset.size());
-  budget.take(round_up(group_rows, 4) / group_rows * rows + 4, columns * 4, "packed weights");
+  const int64_t columns = map.columns();
+  budget.take(rows / group_rows * round_up(group_rows, 4), columns * 4, "packed weights");
   budget.take(columns, 24, "packed weights");
   const SortedColumns sorted(map);
   std::vector<int64_t> relative;
   for (const auto& list : sorted.columns) {
     BlockStream::KBlock block;
-    const int64_t low = list.empty() ? 0 : map.offset[static_cast<size_t>(list[0])];
+    const int64_t low = list.empty() ? 0 : map.offset(list[0]);
     const int64_t offset_start = static_cast<int64_t>(relative.size());
-    for (int32_t c : list) relative.push_back(map.offset[static_cast<size_t>(c)] - low);
+    for (int32_t c : list) relative.push_back(map.offset(c) - low);
     for (int64_t first = 0; first < rows; first += group_rows) {
       for (int64_t row = first; row < first + group_rows; row += 4) {
         RowBlock four;
@@ -112,7 +122,8 @@ BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const Col
         four.value_start = static_cast<int64_t>(out.values.size());
         four.count = static_cast<int32_t>(list.size());
         for (int32_t c : list)
-          for (int64_t r = row; r < row + 4; ++r) out.values.push_back(r < row + four.rows ? matrix[static_cast<size_t>(r * columns + c)] : 0.0f);
+          for (int64_t r = row; r < row + 4; ++r)
+            out.values.push_back(r < row + four.rows ? matrix[static_cast<size_t>(r * columns + c)] : 0.0f);
         block.blocks.push_back(four);
       }
     }
@@ -126,12 +137,12 @@ BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& bu
   BlockStream out;
   budget.take(static_cast<int64_t>(rows.value.size()) + rows.rows, 24, "packed weights");
   std::vector<int64_t> relative;
-  const size_t blocks = static_cast<size_t>(map.k_blocks);
+  const size_t blocks = static_cast<size_t>(map.k_blocks());
   out.k_blocks.resize(blocks);
   std::vector<int64_t> low(blocks, std::numeric_limits<int64_t>::max());
   for (int32_t c : rows.column) {
-    int64_t& l = low[static_cast<size_t>(map.k_block[static_cast<size_t>(c)])];
-    l = std::min(l, map.offset[static_cast<size_t>(c)]);
+    int64_t& l = low[static_cast<size_t>(map.k_block(c))];
+    l = std::min(l, map.offset(c));
   }
   struct Entry {
     int32_t block;
@@ -144,9 +155,10 @@ BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& bu
     const int count = static_cast<int>(std::min<int64_t>(4, rows.rows - row));
     entries.clear();
     for (int lane = 0; lane < count; ++lane) {
-      for (int64_t i = rows.row_start[static_cast<size_t>(row + lane)]; i < rows.row_start[static_cast<size_t>(row + lane) + 1]; ++i) {
-        const size_t c = static_cast<size_t>(rows.column[static_cast<size_t>(i)]);
-        entries.push_back({map.k_block[c], map.offset[c], lane, rows.value[static_cast<size_t>(i)]});
+      for (int64_t i = rows.row_start[static_cast<size_t>(row + lane)];
+           i < rows.row_start[static_cast<size_t>(row + lane) + 1]; ++i) {
+        const int64_t c = rows.column[static_cast<size_t>(i)];
+        entries.push_back({map.k_block(c), map.offset(c), lane, rows.value[static_cast<size_t>(i)]});
       }
     }
     std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -181,23 +193,12 @@ double four_row_fill(const SparseRows& rows) {
   std::vector<int32_t> columns;
   for (int64_t row = 0; row < rows.rows; row += 4) {
     const int64_t end = std::min(row + 4, rows.rows);
-    columns.assign(rows.column.begin() + rows.row_start[static_cast<size_t>(row)], rows.column.begin() + rows.row_start[static_cast<size_t>(end)]);
+    columns.assign(rows.column.begin() + rows.row_start[static_cast<size_t>(row)],
+                   rows.column.begin() + rows.row_start[static_cast<size_t>(end)]);
     std::sort(columns.begin(), columns.end());
     unions += std::unique(columns.begin(), columns.end()) - columns.begin();
   }
   return unions ? static_cast<double>(rows.value.size()) / (4.0 * static_cast<double>(unions)) : 0.0;
-}
-
-SparseRows dense_rows(const std::vector<float>& matrix, int64_t rows, Budget& budget) {
-  SparseRows out;
-  out.rows = rows;
-  out.columns = static_cast<int64_t>(matrix.size()) / rows;
-  budget.take(static_cast<int64_t>(matrix.size()), 8, "packed weights");
-  out.value = matrix;
-  for (int64_t r = 0; r <= rows; ++r) out.row_start.push_back(r * out.columns);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < out.columns; ++c) out.column.push_back(static_cast<int32_t>(c));
-  return out;
 }
 
 std::vector<float> densify(const SparseRows& rows, Budget& budget) {
@@ -205,7 +206,8 @@ std::vector<float> densify(const SparseRows& rows, Budget& budget) {
   std::vector<float> matrix(static_cast<size_t>(rows.rows * rows.columns), 0.0f);
   for (int64_t r = 0; r < rows.rows; ++r)
     for (int64_t i = rows.row_start[static_cast<size_t>(r)]; i < rows.row_start[static_cast<size_t>(r) + 1]; ++i)
-      matrix[static_cast<size_t>(r * rows.columns + rows.column[static_cast<size_t>(i)])] = rows.value[static_cast<size_t>(i)];
+      matrix[static_cast<size_t>(r * rows.columns + rows.column[static_cast<size_t>(i)])] =
+          rows.value[static_cast<size_t>(i)];
   return matrix;
 }
 

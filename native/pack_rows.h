@@ -1,4 +1,5 @@
-// Weights in the order in which the kernels read them: streams a K block, entries of a row by ascending address of their operand.
+// Weights in the order in which the kernels read them: streams a K block, entries of a row by ascending address of
+// their operand.
 #pragma once
 #include "kernels/kernels.h"
 #include "planner.h"
@@ -19,13 +20,13 @@ struct Offsets {
 
 struct SparseStream {
   struct KBlock {
-    int64_t x_shift = 0, start = 0;           // added to x; first entry in offsets and values
+    int64_t x_shift = 0, start = 0;  // added to x; first entry in offsets and values
     std::vector<uint32_t> row_start;
   };
   std::vector<KBlock> k_blocks;
   Offsets offsets;
   std::vector<float> values;
-  std::vector<int64_t> split;                 // rows of a thread: equal non-zeros
+  std::vector<int64_t> split;  // rows of a thread: equal non-zeros
   size_t bytes() const;
 };
 
@@ -39,17 +40,24 @@ struct BlockStream {
   size_t bytes() const;
 };
 
-// Where a column of the matrix finds its operand, and in which K block it is.
+// Where a column (tap, channel) of the matrix finds its operand, and in which K block it is: channels in runs of
+// `block`. Two numbers and a table of taps instead of a table of columns: a file of 4 MB may name 10^9 columns.
 struct ColumnMap {
-  std::vector<int64_t> offset;
-  std::vector<int32_t> k_block;
-  int k_blocks = 1;
+  int64_t channels = 1, channel_stride = 1, block = 1;
+  std::vector<int64_t> taps = {0};
+  int64_t columns() const { return channels * static_cast<int64_t>(taps.size()); }
+  int64_t offset(int64_t column) const {
+    return taps[static_cast<size_t>(column / channels)] + column % channels * channel_stride;
+  }
+  int32_t k_block(int64_t column) const { return static_cast<int32_t>(column % channels / block); }
+  int k_blocks() const { return static_cast<int>((channels + block - 1) / block); }
 };
 
 SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget);
 // Rows in fours over the union of their columns. group_rows: rows that share an x shift (convolution groups).
 BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& budget);
-BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const ColumnMap& map, int64_t group_rows, int64_t group_shift, Budget& budget);
+BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const ColumnMap& map, int64_t group_rows,
+                       int64_t group_shift, Budget& budget);
 
 // A matrix packed for one of the two lane kernels, with its choice and the reason.
 struct PackedRows {
@@ -58,17 +66,19 @@ struct PackedRows {
   BlockStream blocks;
   std::vector<float> bias;
   int64_t rows = 0;
-  int max_vectors(const KernelTable& kernels) const { return kind == Kind::sparse ? kernels.max_vectors : kernels.max_block_vectors; }
+  int max_vectors(const KernelTable& kernels) const {
+    return kind == Kind::sparse ? kernels.max_vectors : kernels.max_block_vectors;
+  }
   size_t bytes() const { return stream.bytes() + blocks.bytes() + bias.size() * 4; }
 };
 
-struct LaneCall {                              // one tile of lanes
+struct LaneCall {  // one tile of lanes
   const float* x = nullptr;
   float* y = nullptr;
   const float* residual = nullptr;
   const uint32_t* mask = nullptr;
   int64_t y_stride = 0, residual_stride = 0, lane = 0;
-  int vectors = 0, part = 0, parts = 1;        // rows of this part only
+  int vectors = 0, part = 0, parts = 1;  // rows of this part only
   float lo = 0, hi = 0;
 };
 void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call);
@@ -76,17 +86,17 @@ void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneC
 // A weight as the planner weighs it. Dense is chosen above kDenseAbove.
 struct Weighed {
   PackedRows::Kind kind = PackedRows::Kind::dense;
-  SparseRows rows;                             // sparse, blocks
-  std::vector<float> matrix;                   // dense
+  SparseRows rows;            // sparse, blocks
+  std::vector<float> matrix;  // dense
   int64_t kept = 0, total = 0;
   std::string reason;
 };
 constexpr double kDenseAbove = 0.6;
 Weighed weigh(const Weight& weight, Budget& budget);
 
-// 1 when rows in fours share all their columns (r x 1 blocks with 4 | r); the share of useful multiplications otherwise.
+// 1 when rows in fours share all their columns (r x 1 blocks with 4 | r); the share of useful multiplications
+// otherwise.
 double four_row_fill(const SparseRows& rows);
-SparseRows dense_rows(const std::vector<float>& matrix, int64_t rows, Budget& budget);
 std::vector<float> densify(const SparseRows& rows, Budget& budget);
 std::vector<float> optional_vector(const Network& net, int weight, Budget& budget);
 

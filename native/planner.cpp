@@ -1,4 +1,5 @@
-// From nodes to steps: what is fused, in which layout every value lives, which copies lie between, which kernel each layer gets.
+// From nodes to steps: what is fused, in which layout every value lives, which copies lie between, which kernel each
+// layer gets.
 #include "planner.h"
 
 #include <algorithm>
@@ -10,7 +11,7 @@ namespace gossamer {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kChunk = 16;               // examples a round where there are no planes: one vector of the widest set
+constexpr int64_t kChunk = 16;  // examples a round where there are no planes: one vector of the widest set
 
 class Planner {
  public:
@@ -30,7 +31,7 @@ class Planner {
   }
 
  private:
-  struct Chain {                             // a convolution or linear layer with what follows it in the same kernel
+  struct Chain {  // a convolution or linear layer with what follows it in the same kernel
     int add = -1, activation = -1, residual = -1;
     int last() const { return activation >= 0 ? activation : add; }
   };
@@ -42,14 +43,15 @@ class Planner {
     std::vector<int64_t> dims;
     for (const FreeDim& dim : net_.dims) dims.push_back(dim.min);
     shapes_ = infer_shapes(net_, dims);
-    for (auto& shape : shapes_) shape.erase(shape.begin());   // of one example
+    for (auto& shape : shapes_) shape.erase(shape.begin());  // of one example
   }
 
   void find_components() {
     std::vector<int> parent(net_.values.size());
     std::iota(parent.begin(), parent.end(), 0);
     const auto find = [&](int v) {
-      while (parent[static_cast<size_t>(v)] != v) v = parent[static_cast<size_t>(v)] = parent[static_cast<size_t>(parent[static_cast<size_t>(v)])];
+      while (parent[static_cast<size_t>(v)] != v)
+        v = parent[static_cast<size_t>(v)] = parent[static_cast<size_t>(parent[static_cast<size_t>(v)])];
       return v;
     };
     for (const Node& n : net_.nodes)
@@ -66,7 +68,8 @@ class Planner {
       component_of_.push_back(index[root]);
     }
     for (const Node& n : net_.nodes)
-      if (is_spatial(n)) program_.components[static_cast<size_t>(component_of_[static_cast<size_t>(n.output)])].chunk = 1;
+      if (is_spatial(n))
+        program_.components[static_cast<size_t>(component_of_[static_cast<size_t>(n.output)])].chunk = 1;
     for (Component& component : program_.components) {
       int64_t most = component.batch.size;
       if (component.batch.symbol >= 0) {
@@ -93,7 +96,8 @@ class Planner {
     chains_.resize(count);
     head_.resize(count);
     std::iota(head_.begin(), head_.end(), 0);
-    // From the last node to the first: of two convolutions that meet in an add the later one takes it, and runs where it stands.
+    // From the last node to the first: of two convolutions that meet in an add the later one takes it, and runs where
+    // it stands.
     for (size_t at = count; at-- > 0;) {
       const Node& n = net_.nodes[at];
       if (n.op != Op::conv2d && n.op != Op::linear && n.op != Op::add) continue;
@@ -104,11 +108,12 @@ class Planner {
         return list.size() == 1 && !is_output[static_cast<size_t>(value)] ? list[0] : -1;
       };
       int next = follower(n.output);
-      if (n.op == Op::conv2d && next >= 0 && node(next).op == Op::add && head_[static_cast<size_t>(next)] == next && node(next).inputs[0] != node(next).inputs[1]) {
+      if (n.op == Op::conv2d && next >= 0 && node(next).op == Op::add && head_[static_cast<size_t>(next)] == next &&
+          node(next).inputs[0] != node(next).inputs[1]) {
         chain.add = next;
         chain.residual = node(next).inputs[0] == n.output ? node(next).inputs[1] : node(next).inputs[0];
         head_[static_cast<size_t>(next)] = static_cast<int>(at);
-        chain.activation = chains_[static_cast<size_t>(next)].activation;   // the add had its own
+        chain.activation = chains_[static_cast<size_t>(next)].activation;  // the add had its own
         if (chain.activation >= 0) head_[static_cast<size_t>(chain.activation)] = static_cast<int>(at);
         continue;
       }
@@ -185,7 +190,7 @@ class Planner {
       if (component_of_[static_cast<size_t>(net_.nodes[i].output)] != component) continue;
       const int head = head_[i];
       const int last = chains_[static_cast<size_t>(head)].last();
-      if (static_cast<int>(i) != (last >= 0 ? last : head)) continue;   // a fused chain runs where its last node stands
+      if (static_cast<int>(i) != (last >= 0 ? last : head)) continue;  // a fused chain runs where its last node stands
       lower_node(head, net_.nodes[i].output);
       emit_outputs(net_.nodes[i].output);
     }
@@ -214,7 +219,7 @@ class Planner {
         if (chain.residual >= 0) spec.residual = slot_of(chain.residual, true);
         spec.strided = n.stride[0] > 1 || n.stride[1] > 1;
         spec.out = define(result, true);
-        if (spec.strided) scratch(0);        // sized once the row strides are known
+        if (spec.strided) scratch(0);  // sized once the row strides are known
         break;
       case Op::max_pool2d:
       case Op::avg_pool2d:
@@ -226,7 +231,8 @@ class Planner {
       case Op::linear: {
         take(false);
         spec.out = define(result, false);
-        const int64_t inputs = shapes_[static_cast<size_t>(n.inputs[0])].back(), outputs = shapes_[static_cast<size_t>(result)].back();
+        const int64_t inputs = shapes_[static_cast<size_t>(n.inputs[0])].back(),
+                      outputs = shapes_[static_cast<size_t>(result)].back();
         const int64_t chunk = program_.components[static_cast<size_t>(component_)].chunk;
         const int64_t rows = budget_.product({slot(spec.in[0]).elements / inputs, chunk}, "rows of a linear layer");
         scratch(linear_scratch(kernels_, rows, inputs, outputs, options_.threads, budget_));
@@ -242,7 +248,7 @@ class Planner {
         spec.what = Do::to_plain;
         spec.out = define(result, false);
         break;
-      default: {                             // lane by lane: the layout of the inputs
+      default: {  // lane by lane: the layout of the inputs
         bool planar = std::any_of(n.inputs.begin(), n.inputs.end(), [&](int in) { return lives_planar(in); });
         if (n.op == Op::concat && n.axis != 1) planar = false;
         take(planar);
@@ -317,7 +323,7 @@ class Planner {
   std::vector<int> component_of_, head_;
   std::vector<std::vector<int>> consumers_;
   std::vector<Chain> chains_;
-  std::map<int, int> slots_of_[2];           // value -> slot + 1: plain, planar
+  std::map<int, int> slots_of_[2];  // value -> slot + 1: plain, planar
   int component_ = 0;
 };
 

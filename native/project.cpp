@@ -1,11 +1,13 @@
-// Successive shortest paths on one small graph a group (g rows + B residues), incremental in T, and the K bundles shared among groups by
-// their marginal gains f(T + 1) - f(T), which fall with T. The slow twin is project_gs_reference in src/gossamer/kernels/project.py: same
-// graph, same order among equals, but integers of any length instead of doubles.
+// Successive shortest paths on one small graph a group (g rows + B residues), incremental in T, and the K bundles
+// shared among groups by their marginal gains f(T + 1) - f(T), which fall with T. The slow twin is project_gs_reference
+// in src/gossamer/kernels/project.py: same graph, same order among equals, but integers of any length instead of
+// doubles.
 //
-// A cell (row, residue) holds its C / B entries from best to worst; the flow through it is how many of them are kept. Residual arcs:
-// row -> residue takes the cell's next entry (cost = minus its worth), residue -> row gives the last one back (cost = its worth). The
-// potentials keep reduced costs non-negative; what rounding leaves below zero (about 1e-16 of a score) counts as zero, so a Dijkstra run
-// always ends with a tree. Every group is solved one bundle ahead of what it has been given; only the flow counts are copied to commit.
+// A cell (row, residue) holds its C / B entries from best to worst; the flow through it is how many of them are kept.
+// Residual arcs: row -> residue takes the cell's next entry (cost = minus its worth), residue -> row gives the last one
+// back (cost = its worth). The potentials keep reduced costs non-negative; what rounding leaves below zero (about 1e-16
+// of a score) counts as zero, so a Dijkstra run always ends with a tree. Every group is solved one bundle ahead of what
+// it has been given; only the flow counts are copied to commit.
 #include "project.h"
 
 #include <algorithm>
@@ -19,7 +21,8 @@ namespace {
 
 constexpr int64_t kKeepLevel = int64_t{1} << 32;  // above any sum of infinities of a group
 
-// A score where `keep` or infinities occur: ordered by level, then by value. Levels are exact, so they never swallow a value.
+// A score where `keep` or infinities occur: ordered by level, then by value. Levels are exact, so they never swallow a
+// value.
 struct Levelled {
   int64_t level = 0;
   double value = 0.0;
@@ -32,9 +35,13 @@ struct Levelled {
 template <class Cost>
 Cost unreached();
 template <>
-double unreached<double>() { return INFINITY; }
+double unreached<double>() {
+  return INFINITY;
+}
 template <>
-Levelled unreached<Levelled>() { return {INT64_MAX, 0.0}; }
+Levelled unreached<Levelled>() {
+  return {INT64_MAX, 0.0};
+}
 
 void set(double& worth, double score, bool) { worth = score; }
 void set(Levelled& worth, double score, bool keep) {
@@ -85,7 +92,8 @@ class Group {
   const Cost& next_gain() const { return next_gain_; }
 
   // Solve for one bundle more than is committed.
-  void look_ahead(std::vector<Cost>& distance, std::vector<int>& parent, std::vector<uint8_t>& done, std::vector<uint8_t>& room) {
+  void look_ahead(std::vector<Cost>& distance, std::vector<int>& parent, std::vector<uint8_t>& done,
+                  std::vector<uint8_t>& room) {
     if (!has_next()) return;
     room.assign(shape_.banks, 1);
     Cost cost{};
@@ -103,7 +111,8 @@ class Group {
     const size_t columns = size_t(shape_.banks) * shape_.depth;
     for (int r = 0; r < shape_.rows; ++r)
       for (int q = 0; q < shape_.banks; ++q)
-        for (int d = 0; d < committed_[size_t(r) * shape_.banks + q]; ++d) mask[r * columns + column_[start(r, q) + d]] = 1;
+        for (int d = 0; d < committed_[size_t(r) * shape_.banks + q]; ++d)
+          mask[r * columns + column_[start(r, q) + d]] = 1;
   }
 
  private:
@@ -163,8 +172,8 @@ class Group {
   }
 
   Shape shape_;
-  std::vector<Cost> worth_;       // [g, B, C / B], each cell from best to worst
-  std::vector<int32_t> column_;   // the columns of worth_
+  std::vector<Cost> worth_;                // [g, B, C / B], each cell from best to worst
+  std::vector<int32_t> column_;            // the columns of worth_
   std::vector<int32_t> flow_, committed_;  // [g, B]: entries kept of each cell with one bundle more, and as committed
   std::vector<Cost> row_potential_, bank_potential_;
   int64_t bundles_ = 0;
@@ -172,8 +181,8 @@ class Group {
 };
 
 template <class Cost>
-void project(const double* scores, const uint8_t* keep, int64_t rows, int64_t columns, const Shape& shape, int64_t bundles,
-             uint8_t* mask) {
+void project(const double* scores, const uint8_t* keep, int64_t rows, int64_t columns, const Shape& shape,
+             int64_t bundles, uint8_t* mask) {
   const int64_t size = shape.rows * columns;
   std::vector<Group<Cost>> groups;
   groups.reserve(rows / shape.rows);

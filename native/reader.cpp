@@ -1,5 +1,6 @@
-// Opening a packed file. The file is read into memory of our own, not mapped: a mapped file that another process truncates
-// kills us with SIGBUS, and what was checked once could change afterwards. Packed files are small; this is the safe choice.
+// Opening a packed file. The file is read into memory of our own, not mapped: a mapped file that another process
+// truncates kills us with SIGBUS, and what was checked once could change afterwards. Packed files are small; this is
+// the safe choice.
 #include "reader.h"
 
 #include <cerrno>
@@ -15,7 +16,7 @@ namespace {
 
 struct Buffer {
   std::unique_ptr<uint8_t[]> data;
-  explicit Buffer(size_t size) : data(new uint8_t[size]) {}   // not zeroed
+  explicit Buffer(size_t size) : data(new uint8_t[size]) {}  // not zeroed
 };
 
 std::shared_ptr<const File> check(const std::shared_ptr<Buffer>& buffer, size_t size) {

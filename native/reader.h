@@ -12,7 +12,8 @@ namespace gossamer {
 // manifest.cpp
 Network read_manifest(Json::View manifest, Container* container);
 
-// weights.cpp: one entry of the manifest's weights; marks its tensors as used, checks checksums and every rule of its format.
+// weights.cpp: one entry of the manifest's weights; marks its tensors as used, checks checksums and every rule of its
+// format.
 Weight read_weight(std::string_view name, Json::View view, Container* container);
 
 // operators.cpp: operator, attributes and roles of a node; `find_weight` of a name is an index into `weights` or -1.

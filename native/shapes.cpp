@@ -1,4 +1,5 @@
-// Shapes of all values of a network for given free dimensions, and every rule of docs/formats/operators.md that needs them.
+// Shapes of all values of a network for given free dimensions, and every rule of docs/formats/operators.md that needs
+// them.
 #include <algorithm>
 
 #include "check.h"
@@ -30,25 +31,19 @@ class NodeShape {
       case Op::silu:
       case Op::sigmoid:
       case Op::gelu: return x;
-      case Op::softmax:
-        axis_below_rank("axis", node_.axis, x);
-        return x;
+      case Op::softmax: axis_below_rank("axis", node_.axis, x); return x;
       case Op::add:
         if (*in[1] != x) error("expected two inputs of equal shape, got ", listed(x), " and ", listed(*in[1]));
         return x;
       case Op::concat: return concat(in);
       case Op::max_pool2d:
-      case Op::avg_pool2d:
-        image(x);
-        return {x[0], x[1], windows(x, 0), windows(x, 1)};
-      case Op::adaptive_avg_pool2d:
-        image(x);
-        return {x[0], x[1], node_.out_size[0], node_.out_size[1]};
+      case Op::avg_pool2d: image(x); return {x[0], x[1], windows(x, 0), windows(x, 1)};
+      case Op::adaptive_avg_pool2d: image(x); return {x[0], x[1], node_.out_size[0], node_.out_size[1]};
       case Op::flatten: {
         axis_below_rank("start", node_.start, x);
         Shape out(x.begin(), x.begin() + node_.start);
         int64_t rest = 1;
-        for (size_t i = static_cast<size_t>(node_.start); i < x.size(); ++i) rest *= x[i];   // within the elements of x
+        for (size_t i = static_cast<size_t>(node_.start); i < x.size(); ++i) rest *= x[i];  // within the elements of x
         out.push_back(rest);
         return out;
       }
@@ -71,19 +66,23 @@ class NodeShape {
     if (x.size() != 4) error("expected an input [N, C, H, W], got ", listed(x));
   }
   void axis_below_rank(const char* name, int64_t axis, const Shape& x) const {
-    if (axis >= static_cast<int64_t>(x.size())) error("expected '", name, "' below the rank ", x.size(), ", got ", axis);
+    if (axis >= static_cast<int64_t>(x.size()))
+      error("expected '", name, "' below the rank ", x.size(), ", got ", axis);
   }
   void vector(const char* role, int index, int64_t size) const {
     if (index < 0) return;
     const Weight& w = weight(index);
-    if (w.shape[0] != size) error("expected '", role, "' of ", size, " values, got ", w.shape[0], " in weight ", quoted(w.name));
+    if (w.shape[0] != size)
+      error("expected '", role, "' of ", size, " values, got ", w.shape[0], " in weight ", quoted(w.name));
   }
 
   // Number of window positions along image axis 0 (height) or 1 (width).
   int64_t windows(const Shape& x, int axis) const {
     int64_t padded = x[static_cast<size_t>(2 + axis)] + node_.padding[axis] + node_.padding[axis + 2];
     int64_t room = padded - node_.dilation[axis] * (node_.kernel[axis] - 1) - 1;
-    if (room < 0) error("expected the window to fit into the padded image, got input ", listed(x), " and kernel ", node_.kernel[axis]);
+    if (room < 0)
+      error("expected the window to fit into the padded image, got input ", listed(x), " and kernel ",
+            node_.kernel[axis]);
     return room / node_.stride[axis] + 1;
   }
 
@@ -95,8 +94,10 @@ class NodeShape {
       error("expected groups that divide ", x[1], " inputs and ", rows, " outputs, got ", node_.groups);
     }
     int64_t columns = 0;
-    if (!product_within(node_.kernel[0] * node_.kernel[1], x[1] / node_.groups, most_elements, &columns) || columns != w.shape[1]) {
-      error("expected a weight of kh * kw * I / groups columns for the input ", listed(x), ", got shape ", listed(w.shape));
+    if (!product_within(node_.kernel[0] * node_.kernel[1], x[1] / node_.groups, most_elements, &columns) ||
+        columns != w.shape[1]) {
+      error("expected a weight of kh * kw * I / groups columns for the input ", listed(x), ", got shape ",
+            listed(w.shape));
     }
     vector("bias", node_.bias, rows);
     return {x[0], rows, windows(x, 0), windows(x, 1)};
@@ -105,7 +106,8 @@ class NodeShape {
   Shape linear(const Shape& x) const {
     rank_at_least(x, 2);
     const Weight& w = weight(node_.weight);
-    if (x.back() != w.shape[1]) error("expected a weight of ", x.back(), " columns for the input ", listed(x), ", got shape ", listed(w.shape));
+    if (x.back() != w.shape[1])
+      error("expected a weight of ", x.back(), " columns for the input ", listed(x), ", got shape ", listed(w.shape));
     vector("bias", node_.bias, w.shape[0]);
     Shape out = x;
     out.back() = w.shape[0];
@@ -115,7 +117,8 @@ class NodeShape {
   Shape layer_norm(const Shape& x) const {
     axis_below_rank("axes", node_.axes, x);
     int64_t size = 1;
-    for (size_t i = x.size() - static_cast<size_t>(node_.axes); i < x.size(); ++i) size *= x[i];   // within the elements of x
+    for (size_t i = x.size() - static_cast<size_t>(node_.axes); i < x.size(); ++i)
+      size *= x[i];  // within the elements of x
     vector("weight", node_.weight, size);
     vector("bias", node_.bias, size);
     return x;
@@ -128,7 +131,8 @@ class NodeShape {
     for (size_t i = 1; i < in.size(); ++i) {
       Shape other = *in[i];
       if (other.size() == out.size()) other[axis] = out[axis];
-      if (other != out) error("expected inputs of equal shape but for axis ", axis, ", got ", listed(*in[0]), " and ", listed(*in[i]));
+      if (other != out)
+        error("expected inputs of equal shape but for axis ", axis, ", got ", listed(*in[0]), " and ", listed(*in[i]));
       out[axis] += (*in[i])[axis];
     }
     return out;
@@ -142,7 +146,8 @@ void check_elements(const Value& value, const Shape& shape) {
   int64_t elements = 1;
   for (int64_t n : shape) {
     if (!product_within(elements, n, most_elements, &elements)) {
-      fail(Error::Kind::graph, "value ", quoted(value.name), ": expected at most 2^40 elements, got shape ", listed(shape));
+      fail(Error::Kind::graph, "value ", quoted(value.name), ": expected at most 2^40 elements, got shape ",
+           listed(shape));
     }
   }
 }
@@ -157,7 +162,8 @@ std::vector<std::vector<int64_t>> infer_shapes(const Network& network, const std
   for (int index : network.inputs) {
     const Value& value = network.values[static_cast<size_t>(index)];
     Shape& shape = shapes[static_cast<size_t>(index)];
-    for (const Dim& dim : value.shape) shape.push_back(dim.symbol < 0 ? dim.size : dims[static_cast<size_t>(dim.symbol)]);
+    for (const Dim& dim : value.shape)
+      shape.push_back(dim.symbol < 0 ? dim.size : dims[static_cast<size_t>(dim.symbol)]);
     check_elements(value, shape);
   }
   std::vector<const Shape*> in;

@@ -1,6 +1,8 @@
-// Convolution as lanes: an offset table over padded planes (stride 1) or over phase planes (any stride), one kernel for all.
+// Convolution as lanes: an offset table over padded planes (stride 1) or over phase planes (any stride), one kernel for
+// all.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "pack_rows.h"
 
@@ -23,7 +25,7 @@ std::vector<Tile> split_tiles(int64_t lanes, int width, int most) {
   return out;
 }
 
-struct Phases {                       // of a strided convolution: which (row, column) remainders occur, and the size of a phase plane
+struct Phases {  // of a strided convolution: which (row, column) remainders occur, and the size of a phase plane
   std::vector<int64_t> rows, columns;
   int64_t height = 0, plane = 0;
 };
@@ -43,7 +45,34 @@ Phases find_phases(const Node& node, const Slot& out) {
   return p;
 }
 
-int64_t index_of(const std::vector<int64_t>& list, int64_t x) { return std::find(list.begin(), list.end(), x) - list.begin(); }
+// The offset of every tap (r, s) in the planes of the input.
+std::vector<int64_t> plane_taps(const Node& node, const Slot& in) {
+  std::vector<int64_t> taps;
+  for (int64_t r = 0; r < node.kernel[0]; ++r)
+    for (int64_t s = 0; s < node.kernel[1]; ++s)
+      taps.push_back((r * node.dilation[0] - node.padding[0]) * in.row + s * node.dilation[1] - node.padding[1]);
+  return taps;
+}
+
+// The same in the phase planes.
+std::vector<int64_t> phase_taps(const Node& node, const Slot& out, const Phases& phases) {
+  const auto places = [&](int axis, const std::vector<int64_t>& list) {  // of each tap's phase in the list
+    std::vector<int64_t> at;
+    for (int64_t tap = 0; tap < node.kernel[axis]; ++tap)
+      at.push_back(std::find(list.begin(), list.end(), tap * node.dilation[axis] % node.stride[axis]) - list.begin());
+    return at;
+  };
+  const std::vector<int64_t> rows = places(0, phases.rows), columns = places(1, phases.columns);
+  std::vector<int64_t> taps;
+  for (int64_t r = 0; r < node.kernel[0]; ++r)
+    for (int64_t s = 0; s < node.kernel[1]; ++s) {
+      const int64_t phase =
+          rows[static_cast<size_t>(r)] * static_cast<int64_t>(phases.columns.size()) + columns[static_cast<size_t>(s)];
+      taps.push_back(phase * phases.plane + r * node.dilation[0] / node.stride[0] * out.row +
+                     s * node.dilation[1] / node.stride[1]);
+    }
+  return taps;
+}
 
 struct ConvStep final : Step {
   const KernelTable* kernels = nullptr;
@@ -112,9 +141,11 @@ struct ConvStep final : Step {
   }
 };
 
-// Channels a K block: the tile of X should stay in L1 (32 KiB), but a row of a block should have a dozen entries or reading and writing
-// the partial sums costs more than it saves (about four entries' worth a row), and u16 offsets want less than 65,536 floats.
-int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile_floats, int64_t plane, double entries_per_channel, int64_t extent) {
+// Channels a K block: the tile of X should stay in L1 (32 KiB), but a row of a block should have a dozen entries or
+// reading and writing the partial sums costs more than it saves (about four entries' worth a row), and u16 offsets want
+// less than 65,536 floats.
+int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile_floats, int64_t plane,
+                           double entries_per_channel, int64_t extent) {
   const int64_t target = kind == PackedRows::Kind::sparse ? 8192 : 32768;
   int64_t block = std::max<int64_t>(1, target / std::max<int64_t>(1, std::min(tile_floats, plane)));
   const int64_t least = static_cast<int64_t>(12.0 / std::max(entries_per_channel, 1e-3)) + 1;
@@ -146,12 +177,16 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   step->mask = lane_mask(out, context.budget);
 
   Weighed w = weigh(weight, context.budget);
-  const int64_t taps = node.kernel[0] * node.kernel[1], group_inputs = in.channels / node.groups, group_outputs = out.channels / node.groups;
-  const bool by_rows = node.groups > 1 && group_outputs < 4;   // depthwise: each output reads its own planes; four rows share nothing
+  const int64_t taps = node.kernel[0] * node.kernel[1], group_inputs = in.channels / node.groups,
+                group_outputs = out.channels / node.groups;
+  const bool by_rows =
+      node.groups > 1 && group_outputs < 4;  // depthwise: each output reads its own planes; four rows share nothing
   if (by_rows) {
     SparseRows wide;
     wide.rows = out.channels;
     wide.columns = taps * in.channels;
+    if (wide.columns > std::numeric_limits<int32_t>::max())
+      throw Error{Error::Kind::plan, "expected fewer than 2^31 taps of a grouped convolution, got more"};
     context.budget.take(static_cast<int64_t>(w.matrix.size()), 8, "packed weights");
     wide.row_start.push_back(0);
     for (int64_t o = 0; o < out.channels; ++o) {
@@ -168,7 +203,8 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   }
 
   const int64_t channels = by_rows ? in.channels : group_inputs;
-  int64_t channel_stride = in.plane, reach = (node.kernel[0] - 1) * node.dilation[0] * in.row + (node.kernel[1] - 1) * node.dilation[1];
+  int64_t channel_stride = in.plane,
+          reach = (node.kernel[0] - 1) * node.dilation[0] * in.row + (node.kernel[1] - 1) * node.dilation[1];
   if (spec.strided) {
     step->phases = find_phases(node, out);
     channel_stride = static_cast<int64_t>(step->phases.rows.size() * step->phases.columns.size()) * step->phases.plane;
@@ -181,39 +217,31 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   step->tiles = split_tiles(out.lanes(), width, most);
   const int64_t tile_floats = int64_t{step->tiles[0].vectors} * width + reach;
   const double entries = static_cast<double>(w.kept) / static_cast<double>(out.channels * channels);
-  const int64_t block = by_rows ? channels : channels_per_block(w.kind, channels, tile_floats, channel_stride, entries, reach);
+  const int64_t block =
+      by_rows ? channels : channels_per_block(w.kind, channels, tile_floats, channel_stride, entries, reach);
 
   ColumnMap map;
-  context.budget.take(taps * channels, 12, "an offset table");
-  map.k_blocks = static_cast<int>((channels + block - 1) / block);
-  for (int64_t r = 0; r < node.kernel[0]; ++r) {
-    for (int64_t s = 0; s < node.kernel[1]; ++s) {
-      int64_t tap;
-      if (spec.strided) {
-        const int64_t phase = index_of(step->phases.rows, r * node.dilation[0] % node.stride[0]) * static_cast<int64_t>(step->phases.columns.size()) +
-                              index_of(step->phases.columns, s * node.dilation[1] % node.stride[1]);
-        tap = phase * step->phases.plane + r * node.dilation[0] / node.stride[0] * out.row + s * node.dilation[1] / node.stride[1];
-      } else {
-        tap = (r * node.dilation[0] - node.padding[0]) * in.row + s * node.dilation[1] - node.padding[1];
-      }
-      for (int64_t c = 0; c < channels; ++c) {
-        map.offset.push_back(c * channel_stride + tap);
-        map.k_block.push_back(static_cast<int32_t>(c / block));
-      }
-    }
-  }
+  map.channels = channels;
+  map.channel_stride = channel_stride;
+  map.block = block;
+  context.budget.take(taps, 8, "an offset table");
+  map.taps = spec.strided ? phase_taps(node, out, step->phases) : plane_taps(node, in);
   switch (w.kind) {
     case PackedRows::Kind::sparse: packed.stream = pack_sparse(w.rows, map, context.threads, context.budget); break;
     case PackedRows::Kind::blocks: packed.blocks = pack_blocks(w.rows, map, context.budget); break;
     case PackedRows::Kind::dense:
-      packed.blocks = pack_dense(w.matrix, out.channels, map, group_outputs, group_inputs * channel_stride, context.budget);
+      packed.blocks =
+          pack_dense(w.matrix, out.channels, map, group_outputs, group_inputs * channel_stride, context.budget);
   }
   packed.bias = optional_vector(context.net, node.bias, context.budget);
 
-  info.kernel = by_rows ? "depthwise_conv" : w.kind == PackedRows::Kind::sparse ? "spmm" : w.kind == PackedRows::Kind::blocks ? "block_spmm" : "dense_conv";
+  info.kernel = by_rows                              ? "depthwise_conv"
+                : w.kind == PackedRows::Kind::sparse ? "spmm"
+                : w.kind == PackedRows::Kind::blocks ? "block_spmm"
+                                                     : "dense_conv";
   info.reason = (by_rows ? "few outputs a group: each row reads its own planes, " : "") + w.reason;
   if (spec.strided) info.reason += "; stride through phase planes";
-  if (map.k_blocks > 1) info.reason += "; " + std::to_string(map.k_blocks) + " channel blocks";
+  if (map.k_blocks() > 1) info.reason += "; " + std::to_string(map.k_blocks()) + " channel blocks";
   info.num_kept = w.kept;
   info.num_weights = w.total;
   info.macs = w.kept * out.height * out.width;

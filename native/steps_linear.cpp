@@ -1,5 +1,5 @@
-// Linear layers. One row of inputs: matrix times vector. More rows: they become the lanes of an interleaved tile [inputs][lanes], on which the
-// convolution's kernels run; a weight then costs one vector instead of one gather.
+// Linear layers. One row of inputs: matrix times vector. More rows: they become the lanes of an interleaved tile
+// [inputs][lanes], on which the convolution's kernels run; a weight then costs one vector instead of one gather.
 #include <algorithm>
 
 #include "pack_rows.h"
@@ -7,7 +7,8 @@
 namespace gossamer {
 namespace {
 
-// Lanes of a tile: as many vectors as the rows fill and the kernel holds, while both interleaved tiles stay in L2 (64 Ki floats).
+// Lanes of a tile: as many vectors as the rows fill and the kernel holds, while both interleaved tiles stay in L2 (64
+// Ki floats).
 int64_t tile_lanes(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs) {
   const int64_t width = kernels.lanes, wanted = std::min<int64_t>((rows + width - 1) / width, kernels.max_vectors);
   const int64_t fit = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, (inputs + outputs) * width));
@@ -19,10 +20,10 @@ struct LinearStep final : Step {
   Slot in, out, scratch;
   int64_t inputs = 0, outputs = 0, rows_per_example = 1, lanes = 0;
   PackedRows::Kind kind = PackedRows::Kind::dense;
-  PackedRows packed;                    // for several rows
-  std::vector<float> bias, matrix;      // for one row
+  PackedRows packed;                // for several rows
+  std::vector<float> bias, matrix;  // for one row
   SparseStream stream;
-  std::vector<float> eight_values;      // blocks of eight rows
+  std::vector<float> eight_values;  // blocks of eight rows
   std::vector<uint32_t> eight_columns, eight_start;
   float lo = 0, hi = 0;
 
@@ -38,8 +39,10 @@ struct LinearStep final : Step {
       SpmvArgs a;
       const SparseStream::KBlock& block = stream.k_blocks[0];
       a.x = x + block.x_shift, a.y = y, a.bias = b, a.lo = lo, a.hi = hi;
-      a.row_start = block.row_start.data(), a.columns = stream.offsets.data(), a.values = stream.values.data(), a.wide = stream.offsets.wide;
-      a.row_begin = parts == 1 ? 0 : stream.split[static_cast<size_t>(part)], a.row_end = parts == 1 ? outputs : stream.split[static_cast<size_t>(part) + 1];
+      a.row_start = block.row_start.data(), a.columns = stream.offsets.data(), a.values = stream.values.data(),
+      a.wide = stream.offsets.wide;
+      a.row_begin = parts == 1 ? 0 : stream.split[static_cast<size_t>(part)],
+      a.row_end = parts == 1 ? outputs : stream.split[static_cast<size_t>(part) + 1];
       kernels->spmv(&a);
     } else {
       GemvArgs a;
@@ -71,7 +74,8 @@ struct LinearStep final : Step {
       for (int64_t t = tiles * part / threads; t < tiles * (part + 1) / threads; ++t) {
         const int64_t count = std::min(lanes, rows - t * lanes);
         kernels->interleave(x + t * lanes * inputs, turned, count, inputs, lanes);
-        const int vectors = static_cast<int>((count + kernels->lanes - 1) / kernels->lanes), most = packed.max_vectors(*kernels);
+        const int vectors = static_cast<int>((count + kernels->lanes - 1) / kernels->lanes),
+                  most = packed.max_vectors(*kernels);
         for (int done = 0; done < vectors; done += most) {
           call.lane = int64_t{done} * kernels->lanes;
           call.vectors = std::min(most, vectors - done);
@@ -83,7 +87,7 @@ struct LinearStep final : Step {
   }
 };
 
-bool eight_rows(const SparseRows& rows) {   // blocks of eight rows with equal columns
+bool eight_rows(const SparseRows& rows) {  // blocks of eight rows with equal columns
   if (rows.rows % 8 != 0) return false;
   for (int64_t r = 0; r < rows.rows; ++r) {
     const int64_t a = rows.row_start[static_cast<size_t>(r / 8 * 8)], b = rows.row_start[static_cast<size_t>(r)];
@@ -96,9 +100,12 @@ bool eight_rows(const SparseRows& rows) {   // blocks of eight rows with equal c
 
 }  // namespace
 
-int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs, int threads, const Budget& budget) {
+int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs, int threads,
+                       const Budget& budget) {
   if (rows <= 1) return 0;
-  return budget.product({budget.product({inputs + outputs, tile_lanes(kernels, rows, inputs, outputs)}, "a tile") + kAlign, threads}, "a tile");
+  return budget.product(
+      {budget.product({inputs + outputs, tile_lanes(kernels, rows, inputs, outputs)}, "a tile") + kAlign, threads},
+      "a tile");
 }
 
 std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes) {
@@ -120,24 +127,24 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   const int64_t most_rows = context.budget.product({step->rows_per_example, context.chunk}, "rows of a linear layer");
   const bool one = step->rows_per_example == 1, several = most_rows > 1;
   ColumnMap map;
-  context.budget.take(step->inputs, 12, "an offset table");
+  map.channels = step->inputs;
   if (several) {
     step->scratch = context.slots[static_cast<size_t>(spec.scratch)];
     step->lanes = tile_lanes(context.kernels, most_rows, step->inputs, step->outputs);
-    const int64_t block = std::max<int64_t>(1, 65536 / step->lanes);
-    const int64_t blocks = (step->inputs + block - 1) / block, even = (step->inputs + blocks - 1) / blocks;
-    map.k_blocks = static_cast<int>(blocks);
-    for (int64_t k = 0; k < step->inputs; ++k) {
-      map.offset.push_back(k * step->lanes);
-      map.k_block.push_back(static_cast<int32_t>(k / even));
-    }
+    const int64_t most = std::max<int64_t>(1, 65536 / step->lanes);  // a K block of 16-bit offsets
+    const int64_t blocks = (step->inputs + most - 1) / most;
+    map.block = (step->inputs + blocks - 1) / blocks;
+    map.channel_stride = step->lanes;
     PackedRows& packed = step->packed;
     packed.kind = w.kind;
     packed.rows = step->outputs;
     packed.bias = step->bias;
-    if (w.kind == PackedRows::Kind::sparse) packed.stream = pack_sparse(w.rows, map, 1, context.budget);
-    else if (w.kind == PackedRows::Kind::blocks) packed.blocks = pack_blocks(w.rows, map, context.budget);
-    else packed.blocks = pack_dense(w.matrix, step->outputs, map, step->outputs, 0, context.budget);
+    if (w.kind == PackedRows::Kind::sparse)
+      packed.stream = pack_sparse(w.rows, map, 1, context.budget);
+    else if (w.kind == PackedRows::Kind::blocks)
+      packed.blocks = pack_blocks(w.rows, map, context.budget);
+    else
+      packed.blocks = pack_dense(w.matrix, step->outputs, map, step->outputs, 0, context.budget);
   }
   const bool eight = one && w.kind == PackedRows::Kind::blocks && eight_rows(w.rows);
   if (one && w.kind == PackedRows::Kind::dense) {
@@ -146,29 +153,33 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
     context.budget.take(w.kept, 8, "packed weights");
     step->eight_start.push_back(0);
     for (int64_t r = 0; r < w.rows.rows; r += 8) {
-      const int64_t begin = w.rows.row_start[static_cast<size_t>(r)], end = w.rows.row_start[static_cast<size_t>(r) + 1];
+      const int64_t begin = w.rows.row_start[static_cast<size_t>(r)],
+                    end = w.rows.row_start[static_cast<size_t>(r) + 1];
       for (int64_t i = begin; i < end; ++i) {
         step->eight_columns.push_back(static_cast<uint32_t>(w.rows.column[static_cast<size_t>(i)]));
         for (int64_t lane = 0; lane < 8; ++lane)
-          step->eight_values.push_back(w.rows.value[static_cast<size_t>(w.rows.row_start[static_cast<size_t>(r + lane)] + i - begin)]);
+          step->eight_values.push_back(
+              w.rows.value[static_cast<size_t>(w.rows.row_start[static_cast<size_t>(r + lane)] + i - begin)]);
       }
       step->eight_start.push_back(static_cast<uint32_t>(step->eight_columns.size()));
     }
   } else if (one) {
-    map = ColumnMap{};
-    for (int64_t k = 0; k < step->inputs; ++k) map.offset.push_back(k);
-    map.k_block.assign(static_cast<size_t>(step->inputs), 0);
+    map.channel_stride = 1;
+    map.block = step->inputs;
     step->stream = pack_sparse(w.rows, map, context.threads, context.budget);
   }
   const std::string vector_kernel = eight ? "block_spmv" : w.kind == PackedRows::Kind::dense ? "dense_gemv" : "spmv";
-  const std::string lane_kernel = w.kind == PackedRows::Kind::sparse ? "spmm" : w.kind == PackedRows::Kind::blocks ? "block_spmm" : "dense_gemm";
+  const std::string lane_kernel = w.kind == PackedRows::Kind::sparse   ? "spmm"
+                                  : w.kind == PackedRows::Kind::blocks ? "block_spmm"
+                                                                       : "dense_gemm";
   info.kernel = one ? vector_kernel : lane_kernel;
   info.reason = w.reason + (one && several ? "; batches of two and more run interleaved on " + lane_kernel : "");
   info.num_kept = w.kept;
   info.num_weights = w.total;
   info.macs = w.kept * step->rows_per_example;
   info.macs_dense = w.total * step->rows_per_example;
-  const size_t bytes = step->packed.bytes() + step->stream.bytes() + (step->matrix.size() + step->eight_values.size() + step->bias.size()) * 4 +
+  const size_t bytes = step->packed.bytes() + step->stream.bytes() +
+                       (step->matrix.size() + step->eight_values.size() + step->bias.size()) * 4 +
                        (step->eight_columns.size() + step->eight_start.size()) * 4;
   info.bytes = static_cast<int64_t>(bytes);
   weight_bytes += bytes;

@@ -33,10 +33,13 @@ struct ActivationStep final : Step {
   Slot in, out;
   std::vector<uint32_t> mask;
   void run(const Frame& frame) const override {
-    if (!in.planar) return kernels->activate(activation, frame.arena + in.offset, frame.arena + out.offset, in.elements * frame.count, nullptr);
+    if (!in.planar)
+      return kernels->activate(activation, frame.arena + in.offset, frame.arena + out.offset, in.elements * frame.count,
+                               nullptr);
     zero_gaps(frame.arena + out.offset, out);
     for (int64_t c = 0; c < in.channels; ++c)
-      kernels->activate(activation, frame.arena + in.origin() + c * in.plane, frame.arena + out.origin() + c * out.plane, in.lanes(), mask.data());
+      kernels->activate(activation, frame.arena + in.origin() + c * in.plane,
+                        frame.arena + out.origin() + c * out.plane, in.lanes(), mask.data());
   }
 };
 
@@ -50,8 +53,8 @@ struct AffineStep final : Step {
     if (in.planar) {
       zero_gaps(frame.arena + out.offset, out);
       for (int64_t c = 0; c < channels; ++c)
-        kernels->affine(frame.arena + in.origin() + c * in.plane, frame.arena + out.origin() + c * out.plane, in.lanes(),
-                        scale[static_cast<size_t>(c)], shift[static_cast<size_t>(c)], mask.data());
+        kernels->affine(frame.arena + in.origin() + c * in.plane, frame.arena + out.origin() + c * out.plane,
+                        in.lanes(), scale[static_cast<size_t>(c)], shift[static_cast<size_t>(c)], mask.data());
       return;
     }
     const float* x = frame.arena + in.offset;
@@ -59,10 +62,12 @@ struct AffineStep final : Step {
     const int64_t inner = in.elements / channels;
     for (int64_t n = 0; n < frame.count; ++n, x += in.elements, y += in.elements) {
       if (inner == 1) {
-        for (int64_t c = 0; c < channels; ++c) y[c] = x[c] * scale[static_cast<size_t>(c)] + shift[static_cast<size_t>(c)];
+        for (int64_t c = 0; c < channels; ++c)
+          y[c] = x[c] * scale[static_cast<size_t>(c)] + shift[static_cast<size_t>(c)];
       } else {
         for (int64_t c = 0; c < channels; ++c)
-          kernels->affine(x + c * inner, y + c * inner, inner, scale[static_cast<size_t>(c)], shift[static_cast<size_t>(c)], nullptr);
+          kernels->affine(x + c * inner, y + c * inner, inner, scale[static_cast<size_t>(c)],
+                          shift[static_cast<size_t>(c)], nullptr);
       }
     }
   }
@@ -74,25 +79,27 @@ struct AddStep final : Step {
   float lo = 0, hi = 0;
   void run(const Frame& frame) const override {
     if (!out.planar)
-      return kernels->add(frame.arena + a.offset, frame.arena + b.offset, frame.arena + out.offset, out.elements * frame.count, lo, hi);
+      return kernels->add(frame.arena + a.offset, frame.arena + b.offset, frame.arena + out.offset,
+                          out.elements * frame.count, lo, hi);
     zero_gaps(frame.arena + out.offset, out);
-    for (int64_t c = 0; c < out.channels; ++c)   // zero padding plus zero padding stays zero, also between the bounds
-      kernels->add(frame.arena + a.origin() + c * a.plane, frame.arena + b.origin() + c * b.plane, frame.arena + out.origin() + c * out.plane,
-                   out.lanes(), lo, hi);
+    for (int64_t c = 0; c < out.channels; ++c)  // zero padding plus zero padding stays zero, also between the bounds
+      kernels->add(frame.arena + a.origin() + c * a.plane, frame.arena + b.origin() + c * b.plane,
+                   frame.arena + out.origin() + c * out.plane, out.lanes(), lo, hi);
   }
 };
 
 struct ConcatStep final : Step {
   std::vector<Slot> in;
   Slot out;
-  int64_t outer = 1, inner = 1;          // plain: [outer][axis * inner]
+  int64_t outer = 1, inner = 1;  // plain: [outer][axis * inner]
   std::vector<int64_t> sizes;
   void run(const Frame& frame) const override {
     float* y = frame.arena + out.origin();
     if (out.planar) {
       zero_gaps(frame.arena + out.offset, out);
       for (const Slot& x : in)
-        for (int64_t c = 0; c < x.channels; ++c, y += out.plane) copy_floats(y, frame.arena + x.origin() + c * x.plane, out.lanes());
+        for (int64_t c = 0; c < x.channels; ++c, y += out.plane)
+          copy_floats(y, frame.arena + x.origin() + c * x.plane, out.lanes());
       return;
     }
     for (int64_t o = 0; o < outer * frame.count; ++o) {
@@ -104,33 +111,38 @@ struct ConcatStep final : Step {
   }
 };
 
-struct RowsStep final : Step {           // softmax, layer norm
+struct RowsStep final : Step {  // softmax, layer norm
   const KernelTable* kernels = nullptr;
   Slot in, out;
   bool softmax = false;
-  int64_t outer = 1, n = 1, inner = 1;   // of one example
+  int64_t outer = 1, n = 1, inner = 1;  // of one example
   std::vector<float> weight, bias;
   float epsilon = 0;
   void run(const Frame& frame) const override {
     const float* x = frame.arena + in.offset;
     float* y = frame.arena + out.offset;
-    if (softmax) kernels->softmax(x, y, outer * frame.count, n, inner);
-    else kernels->layer_norm(x, y, outer * frame.count, n, weight.empty() ? nullptr : weight.data(), bias.empty() ? nullptr : bias.data(), epsilon);
+    if (softmax)
+      kernels->softmax(x, y, outer * frame.count, n, inner);
+    else
+      kernels->layer_norm(x, y, outer * frame.count, n, weight.empty() ? nullptr : weight.data(),
+                          bias.empty() ? nullptr : bias.data(), epsilon);
   }
 };
 
-struct CopyStep final : Step {           // input, output, flatten, and between the layouts
+struct CopyStep final : Step {  // input, output, flatten, and between the layouts
   Do what = Do::to_plain;
   Slot in, out;
   int port = -1;
   static void rows_out(const float* from, float* to, const Slot& slot) {
     for (int64_t c = 0; c < slot.channels; ++c)
-      for (int64_t h = 0; h < slot.height; ++h, to += slot.width) copy_floats(to, from + c * slot.plane + h * slot.row, slot.width);
+      for (int64_t h = 0; h < slot.height; ++h, to += slot.width)
+        copy_floats(to, from + c * slot.plane + h * slot.row, slot.width);
   }
   void run(const Frame& frame) const override {
     switch (what) {
       case Do::input:
-        return copy_floats(frame.arena + out.offset, frame.inputs[port] + frame.example * out.elements, out.elements * frame.count);
+        return copy_floats(frame.arena + out.offset, frame.inputs[port] + frame.example * out.elements,
+                           out.elements * frame.count);
       case Do::output: {
         float* to = frame.outputs[port] + frame.example * in.elements;
         if (in.planar) return rows_out(frame.arena + in.origin(), to, in);
@@ -141,7 +153,8 @@ struct CopyStep final : Step {           // input, output, flatten, and between 
         const float* from = frame.arena + in.offset;
         float* to = frame.arena + out.origin();
         for (int64_t c = 0; c < out.channels; ++c)
-          for (int64_t h = 0; h < out.height; ++h, from += out.width) copy_floats(to + c * out.plane + h * out.row, from, out.width);
+          for (int64_t h = 0; h < out.height; ++h, from += out.width)
+            copy_floats(to + c * out.plane + h * out.row, from, out.width);
         return;
       }
       default:
@@ -175,7 +188,9 @@ std::unique_ptr<Step> make_copy(const Context& context, const Spec& spec) {
 int64_t pool_span(const Node& node, int64_t width, int64_t out_width) {
   if (node.op == Op::adaptive_avg_pool2d) return width + kAlign;
   const int64_t dilation = node.op == Op::max_pool2d ? node.dilation[1] : 1;
-  return round_up(std::max(node.padding[1] + width, (out_width - 1) * node.stride[1] + (node.kernel[1] - 1) * dilation + 1) + kAlign);
+  return round_up(
+      std::max(node.padding[1] + width, (out_width - 1) * node.stride[1] + (node.kernel[1] - 1) * dilation + 1) +
+      kAlign);
 }
 
 std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerInfo& info) {
@@ -194,7 +209,9 @@ std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerI
   a.top = node.padding[0], a.left = node.padding[1];
   a.span = pool_span(node, in.width, out.width);
   a.include_pad = node.count_include_pad;
-  step->kernel = node.op == Op::max_pool2d ? context.kernels.max_pool : node.op == Op::avg_pool2d ? context.kernels.avg_pool : context.kernels.adaptive_avg_pool;
+  step->kernel = node.op == Op::max_pool2d   ? context.kernels.max_pool
+                 : node.op == Op::avg_pool2d ? context.kernels.avg_pool
+                                             : context.kernels.adaptive_avg_pool;
   info.kernel = "pool";
   info.reason = "rows by vectors, then columns";
   return step;
@@ -235,7 +252,7 @@ std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, L
       auto step = std::make_unique<ConcatStep>();
       step->node = spec.node;
       step->out = out;
-      const size_t axis = static_cast<size_t>(node.axis) - 1;   // of one example
+      const size_t axis = static_cast<size_t>(node.axis) - 1;  // of one example
       for (size_t i = 0; i < axis; ++i) step->outer *= out.shape[i];
       for (size_t i = axis + 1; i < out.shape.size(); ++i) step->inner *= out.shape[i];
       for (int in : spec.in) {
@@ -265,8 +282,12 @@ std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, L
     default: {
       auto step = begin_step<ActivationStep>(context, spec);
       step->kernels = &context.kernels;
-      step->activation = node.op == Op::relu ? kRelu : node.op == Op::relu6 ? kRelu6 : node.op == Op::silu ? kSilu : node.op == Op::sigmoid ? kSigmoid
-                         : node.gelu_tanh ? kGeluTanh : kGelu;
+      step->activation = node.op == Op::relu      ? kRelu
+                         : node.op == Op::relu6   ? kRelu6
+                         : node.op == Op::silu    ? kSilu
+                         : node.op == Op::sigmoid ? kSigmoid
+                         : node.gelu_tanh         ? kGeluTanh
+                                                  : kGelu;
       if (out.planar) step->mask = lane_mask(out, context.budget);
       result = std::move(step);
     }

@@ -1,4 +1,5 @@
-// The two kinds of index stream of a packed file: fields of w bits, and gap bytes (docs/formats/packed-file.md section 4).
+// The two kinds of index stream of a packed file: fields of w bits, and gap bytes (docs/formats/packed-file.md section
+// 4).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,7 +8,8 @@
 
 namespace gossamer {
 
-// w-bit unsigned numbers, from the least significant bit of byte 0 upwards; 0 <= w <= 32. Reads nothing outside the part.
+// w-bit unsigned numbers, from the least significant bit of byte 0 upwards; 0 <= w <= 32. Reads nothing outside the
+// part.
 class BitReader {
  public:
   BitReader(const Part& part, int width) : data_(part.data), bytes_(part.bytes), width_(width) {}
@@ -37,7 +39,7 @@ class BitReader {
   size_t at_ = 0;
 };
 
-constexpr uint8_t gap_skip = 255;             // a gap byte that moves the cursor and emits nothing
+constexpr uint8_t gap_skip = 255;  // a gap byte that moves the cursor and emits nothing
 
 // emit(slot) for every slot of a stream that was validated; step: 1, or 0 where a slot may be emitted again.
 template <class Emit>

@@ -5,8 +5,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
+
+#include "network.h"
 
 namespace gossamer {
 
@@ -46,20 +49,22 @@ void Team::start() {
         }
       });
     }
-  } catch (...) {   // no more threads to be had: end those that started
+  } catch (...) {  // no more threads to be had: end those that started
     {
       std::lock_guard<std::mutex> lock(s->mutex);
       s->stop = true;
     }
     s->wake.notify_all();
     for (std::thread& worker : s->workers) worker.join();
-    throw;
+    shared_.reset();
+    throw Error{Error::Kind::plan,
+                "expected to start " + std::to_string(threads_ - 1) + " threads, got fewer; ask for fewer threads"};
   }
 }
 
 Team::~Team() {
   if (!shared_) return;
-  if (shared_->owner != getpid()) {   // after a fork the threads do not exist here: joining them would hang
+  if (shared_->owner != getpid()) {  // after a fork the threads do not exist here: joining them would hang
     (void)shared_.release();
     return;
   }
@@ -72,10 +77,8 @@ Team::~Team() {
 }
 
 void Team::run_parts(void (*call)(const void*, int), const void* context) {
-  if (shared_->owner != getpid()) {
-    (void)shared_.release();
-    start();
-  }
+  if (shared_ && shared_->owner != getpid()) (void)shared_.release();
+  if (!shared_) start();  // after a fork, and again where that failed
   Shared& s = *shared_;
   {
     std::lock_guard<std::mutex> lock(s.mutex);

@@ -1,5 +1,6 @@
-// A small pool of sleeping workers with static work: part p of n always does the same pieces, so results never depend on timing.
-// The caller is one of the n. A process that forked starts its workers anew at the next call (threads do not survive a fork).
+// A small pool of sleeping workers with static work: part p of n always does the same pieces, so results never depend
+// on timing. The caller is one of the n. A process that forked starts its workers anew at the next call (threads do not
+// survive a fork).
 #pragma once
 #include <memory>
 

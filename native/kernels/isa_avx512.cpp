@@ -3,7 +3,7 @@
 #error "compile this unit with -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c"
 #endif
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // false alarms inside of g++ 12's own intrinsics
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms inside of g++ 12's own intrinsics
 #endif
 #define GSM_UNIT_AVX512
 #include "table_impl.h"

@@ -1,6 +1,7 @@
-// The contract of the compute kernels: plain structs of pointers and numbers, and one table of functions per instruction set.
-// Nothing here knows a vector type, so this header may be included anywhere. Each isa_*.cpp fills one table; the units share
-// no linkable template or inline function (a portable unit linked against an AVX copy of a template dies with SIGILL).
+// The contract of the compute kernels: plain structs of pointers and numbers, and one table of functions per
+// instruction set. Nothing here knows a vector type, so this header may be included anywhere. Each isa_*.cpp fills one
+// table; the units share no linkable template or inline function (a portable unit linked against an AVX copy of a
+// template dies with SIGILL).
 //
 // Letters: a *lane* is one position of a flat padded plane (or one column of an interleaved tile); f counts lanes.
 #pragma once
@@ -10,33 +11,33 @@ namespace gossamer {
 
 enum Activation : int { kRelu = 0, kRelu6, kSilu, kSigmoid, kGelu, kGeluTanh };
 
-// y[row][f] = epilogue(bias[row] + sum_i values[i] * x[offsets[i] + f]), entries i of the row, for `vectors` vectors of lanes.
-// A convolution is this with an offset table over padded planes; a linear layer with one over an interleaved tile.
-// Lanes up to the next whole vector are read and written: buffers carry that slack.
+// y[row][f] = epilogue(bias[row] + sum_i values[i] * x[offsets[i] + f]), entries i of the row, for `vectors` vectors of
+// lanes. A convolution is this with an offset table over padded planes; a linear layer with one over an interleaved
+// tile. Lanes up to the next whole vector are read and written: buffers carry that slack.
 struct SpmmArgs {
-  const float* x = nullptr;            // + lane
-  float* y = nullptr;                  // row r at y + r * y_stride
-  const float* residual = nullptr;     // added before the clamp; null = none
-  const uint32_t* mask = nullptr;      // a word a lane: 0 writes +0.0, ~0 keeps; null = keep all
-  const float* bias = nullptr;         // [rows], null = zero
-  const uint32_t* row_start = nullptr; // [rows + 1] entries of a row
-  const void* offsets = nullptr;       // uint16_t, or uint32_t where wide
+  const float* x = nullptr;             // + lane
+  float* y = nullptr;                   // row r at y + r * y_stride
+  const float* residual = nullptr;      // added before the clamp; null = none
+  const uint32_t* mask = nullptr;       // a word a lane: 0 writes +0.0, ~0 keeps; null = keep all
+  const float* bias = nullptr;          // [rows], null = zero
+  const uint32_t* row_start = nullptr;  // [rows + 1] entries of a row
+  const void* offsets = nullptr;        // uint16_t, or uint32_t where wide
   const float* values = nullptr;
   int64_t y_stride = 0, residual_stride = 0;
   int64_t row_begin = 0, row_end = 0;
-  int64_t lane = 0;                    // first lane
-  int vectors = 0;                     // 1 .. KernelTable::max_vectors
+  int64_t lane = 0;  // first lane
+  int vectors = 0;   // 1 .. KernelTable::max_vectors
   int wide = 0;
-  int first = 1, last = 1;             // of the K blocks: first starts from the bias, others from y; last runs the epilogue
-  float lo = 0, hi = 0;                // clamp; -inf, +inf = none. NaN passes.
+  int first = 1, last = 1;  // of the K blocks: first starts from the bias, others from y; last runs the epilogue
+  float lo = 0, hi = 0;     // clamp; -inf, +inf = none. NaN passes.
 };
 
 // The same for four rows at a time that share their columns: dense weights, or r x 1 blocks with 4 | r.
 struct RowBlock {
-  int64_t row = 0;                     // first row; rows of them are stored (1..4), the others are computed and dropped
-  int64_t x_shift = 0;                 // added to x (start of a convolution's group)
+  int64_t row = 0;      // first row; rows of them are stored (1..4), the others are computed and dropped
+  int64_t x_shift = 0;  // added to x (start of a convolution's group)
   int64_t offset_start = 0, value_start = 0;
-  int32_t rows = 4, count = 0;         // count: columns
+  int32_t rows = 4, count = 0;  // count: columns
 };
 
 struct BlockArgs {
@@ -47,11 +48,11 @@ struct BlockArgs {
   const float* bias = nullptr;
   const RowBlock* blocks = nullptr;
   const void* offsets = nullptr;
-  const float* values = nullptr;       // [count][4] from value_start
+  const float* values = nullptr;  // [count][4] from value_start
   int64_t y_stride = 0, residual_stride = 0;
   int64_t block_begin = 0, block_end = 0;
   int64_t lane = 0;
-  int vectors = 0;                     // 1 .. KernelTable::max_block_vectors
+  int vectors = 0;  // 1 .. KernelTable::max_block_vectors
   int wide = 0;
   int first = 1, last = 1;
   float lo = 0, hi = 0;
@@ -63,7 +64,7 @@ struct SpmvArgs {
   float* y = nullptr;
   const float* bias = nullptr;
   const uint32_t* row_start = nullptr;
-  const void* columns = nullptr;       // uint16_t, or uint32_t where wide
+  const void* columns = nullptr;  // uint16_t, or uint32_t where wide
   const float* values = nullptr;
   int64_t row_begin = 0, row_end = 0;
   int wide = 0;
@@ -71,10 +72,10 @@ struct SpmvArgs {
 };
 
 struct GemvArgs {
-  const float* x = nullptr;            // [k]
+  const float* x = nullptr;  // [k]
   float* y = nullptr;
   const float* bias = nullptr;
-  const float* weight = nullptr;       // [rows][k]
+  const float* weight = nullptr;  // [rows][k]
   int64_t k = 0, row_begin = 0, row_end = 0;
   float lo = 0, hi = 0;
 };
@@ -86,25 +87,27 @@ struct Spmv8Args {
   const float* bias = nullptr;
   const uint32_t* block_start = nullptr;
   const uint32_t* columns = nullptr;
-  const float* values = nullptr;       // [blocks][8]
+  const float* values = nullptr;  // [blocks][8]
   int64_t block_begin = 0, block_end = 0;
   float lo = 0, hi = 0;
 };
 
-// Windows over one padded plane set. Positions outside the image do not exist (max) or count only where include_pad (average).
+// Windows over one padded plane set. Positions outside the image do not exist (max) or count only where include_pad
+// (average).
 struct PoolArgs {
-  const float* x = nullptr;            // element (0, 0) of plane 0
+  const float* x = nullptr;  // element (0, 0) of plane 0
   float* y = nullptr;
-  float* scratch = nullptr;            // [2 * span]
-  int64_t span = 0;                    // max(left + width, (out_width - 1) * stride + extent of the kernel) + 16
+  float* scratch = nullptr;  // [2 * span]
+  int64_t span = 0;          // max(left + width, (out_width - 1) * stride + extent of the kernel) + 16
   int64_t x_plane = 0, x_row = 0, y_plane = 0, y_row = 0;
   int64_t planes = 0, height = 0, width = 0, out_height = 0, out_width = 0;
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, top = 0, left = 0;
   int include_pad = 0;
 };
 
-// One phase plane of a strided convolution: y[q][p] = x[q * stride[0] * x_row + p * stride[1]]. Image edges need no care: x lies in a plane
-// whose padding is zero. Reads up to two vectors behind a row's last element; y is dense and written exactly.
+// One phase plane of a strided convolution: y[q][p] = x[q * stride[0] * x_row + p * stride[1]]. Image edges need no
+// care: x lies in a plane whose padding is zero. Reads up to two vectors behind a row's last element; y is dense and
+// written exactly.
 struct PhaseArgs {
   const float* x = nullptr;
   float* y = nullptr;
@@ -114,7 +117,7 @@ struct PhaseArgs {
 
 struct KernelTable {
   const char* name;
-  int lanes;                           // floats a vector
+  int lanes;  // floats a vector
   int max_vectors, max_block_vectors;
   void (*spmm)(const SpmmArgs*);
   void (*block)(const BlockArgs*);
@@ -128,7 +131,8 @@ struct KernelTable {
   void (*affine)(const float* x, float* y, int64_t n, float scale, float shift, const uint32_t* mask);
   void (*add)(const float* a, const float* b, float* y, int64_t n, float lo, float hi);
   void (*softmax)(const float* x, float* y, int64_t outer, int64_t n, int64_t inner);
-  void (*layer_norm)(const float* x, float* y, int64_t rows, int64_t n, const float* weight, const float* bias, float epsilon);
+  void (*layer_norm)(const float* x, float* y, int64_t rows, int64_t n, const float* weight, const float* bias,
+                     float epsilon);
   void (*phase_plane)(const PhaseArgs*);
   // x [m][k] -> y [k][stride], m <= stride, the rest of each row zero; and back from y [k][stride] to x [m][k]
   void (*interleave)(const float* x, float* y, int64_t m, int64_t k, int64_t stride);

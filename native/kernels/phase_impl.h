@@ -1,5 +1,5 @@
-// Phase planes: every stride[1]-th element of every stride[0]-th row. Stride 2 takes the even lanes of two vectors in one shuffle;
-// a scalar loop with edge tests was half of a strided layer's time (28x28, 16 channels: 5 of 10 us).
+// Phase planes: every stride[1]-th element of every stride[0]-th row. Stride 2 takes the even lanes of two vectors in
+// one shuffle; a scalar loop with edge tests was half of a strided layer's time (28x28, 16 channels: 5 of 10 us).
 #pragma once
 #include "kernels.h"
 #include "simd.h"
@@ -14,7 +14,8 @@ GSM_INLINE int64_t even_lanes(const float* x, float* y, int64_t n) {
   int64_t i = 0;
 #if defined(GSM_UNIT_AVX512)
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, _mm512_permutex2var_ps(_mm512_loadu_ps(x + 2 * i), even, _mm512_loadu_ps(x + 2 * i + 16)));
+  for (; i + 16 <= n; i += 16)
+    _mm512_storeu_ps(y + i, _mm512_permutex2var_ps(_mm512_loadu_ps(x + 2 * i), even, _mm512_loadu_ps(x + 2 * i + 16)));
 #endif
 #if defined(GSM_UNIT_AVX512) || defined(GSM_UNIT_AVX2)
   for (; i + 8 <= n; i += 8) {

@@ -1,5 +1,6 @@
-// Functions of single values, softmax and layer norm. The exponential is 2^n times a polynomial (relative error about 1e-7), erf a
-// rational function on [-4, 4] (absolute error about 3e-7): the whole stays within 1e-6 of float64 for what networks feed it.
+// Functions of single values, softmax and layer norm. The exponential is 2^n times a polynomial (relative error about
+// 1e-7), erf a rational function on [-4, 4] (absolute error about 3e-7): the whole stays within 1e-6 of float64 for
+// what networks feed it.
 #pragma once
 #include "kernels.h"
 #include "simd.h"
@@ -10,7 +11,7 @@ namespace {
 GSM_INLINE V exp_v(V x) {
   const V original = x;
   x = at_most(splat(88.7f), at_least(splat(-87.3f), x));
-  const V magic = splat(12582912.0f);   // 1.5 * 2^23: the sum holds the rounded integer in its low bits
+  const V magic = splat(12582912.0f);  // 1.5 * 2^23: the sum holds the rounded integer in its low bits
   const V biased = fma(x, splat(1.44269504088896341f), magic);
   const V n = biased - magic;
   V r = fma(n, splat(-0.693359375f), x);
@@ -22,7 +23,8 @@ GSM_INLINE V exp_v(V x) {
   p = fma(p, r, splat(1.6666665459e-1f));
   p = fma(p, r, splat(5.0000001201e-1f));
   p = fma(p, r * r, r + 1.0f);
-  const I exponent = reinterpret_cast<I>(biased) << 23;   // the integer's low bits; the magic's own bits fall out at the top
+  const I exponent = reinterpret_cast<I>(biased)
+                     << 23;  // the integer's low bits; the magic's own bits fall out at the top
   const V y = reinterpret_cast<V>(reinterpret_cast<I>(p) + exponent);
   const V overflow = original > splat(88.7f) ? splat(__builtin_inff()) : y;
   const V underflow = original < splat(-87.3f) ? V{} : overflow;
@@ -116,13 +118,17 @@ void softmax_columns(const float* x, float* y, int64_t n, int64_t inner, int64_t
   for (int64_t i = 0; i < n; ++i) {
     const V e = exp_v((part ? load_part(x + i * inner, lanes) : load(x + i * inner)) - m);
     total += e;
-    if (part) store_part(y + i * inner, e, lanes);
-    else store(y + i * inner, e);
+    if (part)
+      store_part(y + i * inner, e, lanes);
+    else
+      store(y + i * inner, e);
   }
   const V scale = 1.0f / total;
   for (int64_t i = 0; i < n; ++i) {
-    if (part) store_part(y + i * inner, load_part(y + i * inner, lanes) * scale, lanes);
-    else store(y + i * inner, load(y + i * inner) * scale);
+    if (part)
+      store_part(y + i * inner, load_part(y + i * inner, lanes) * scale, lanes);
+    else
+      store(y + i * inner, load(y + i * inner) * scale);
   }
 }
 
@@ -162,7 +168,8 @@ void softmax(const float* x, float* y, int64_t outer, int64_t n, int64_t inner) 
   }
 }
 
-void layer_norm(const float* x, float* y, int64_t rows, int64_t n, const float* weight, const float* bias, float epsilon) {
+void layer_norm(const float* x, float* y, int64_t rows, int64_t n, const float* weight, const float* bias,
+                float epsilon) {
   const int64_t whole = n / L * L;
   for (int64_t row = 0; row < rows; ++row, x += n, y += n) {
     V total = {};

@@ -1,6 +1,6 @@
-// Pooling over padded planes. Each output row first folds the window's input rows into one line, then folds that line over the columns at
-// every position, both with vectors, and picks each stride-th: the work thrown away at stride 2 costs far less than kw scalar steps an
-// output with edge tests did (3x3/2 at 112x112, 64 channels, AVX-512: 1.8 ms).
+// Pooling over padded planes. Each output row first folds the window's input rows into one line, then folds that line
+// over the columns at every position, both with vectors, and picks each stride-th: the work thrown away at stride 2
+// costs far less than kw scalar steps an output with edge tests did (3x3/2 at 112x112, 64 channels, AVX-512: 1.8 ms).
 #pragma once
 #include "kernels.h"
 #include "simd.h"
@@ -41,7 +41,7 @@ GSM_INLINE int64_t taps_inside(int64_t start, int64_t step, int64_t taps, int64_
 template <bool Max>
 void pool(const PoolArgs& a) {
   constexpr float neutral = Max ? -__builtin_inff() : 0.0f;
-  float* line = a.scratch;                // the image's row at `left`, neutral padding around it
+  float* line = a.scratch;  // the image's row at `left`, neutral padding around it
   float* folded = a.scratch + a.span;
   for (int64_t i = 0; i < a.span; ++i) line[i] = neutral;
   const int64_t positions = (a.out_width - 1) * a.stride[1] + 1;

@@ -1,6 +1,6 @@
-// One vector type for the unit that includes this, from the compiler's vector extension; the few operations that the extension
-// lacks are intrinsics. Everything is in an anonymous namespace: no symbol leaves the unit. No standard library header but
-// <cstdint> and the intrinsics may be included here (their inline functions would be linkable).
+// One vector type for the unit that includes this, from the compiler's vector extension; the few operations that the
+// extension lacks are intrinsics. Everything is in an anonymous namespace: no symbol leaves the unit. No standard
+// library header but <cstdint> and the intrinsics may be included here (their inline functions would be linkable).
 #pragma once
 #include <stdint.h>
 
@@ -69,7 +69,10 @@ GSM_INLINE V at_most(V bound, V x) {
 // Maximum in which a NaN of either side wins, as in torch.
 GSM_INLINE V max_nan(V m, V x) { return ((x > m) | (x != x)) ? x : m; }
 GSM_INLINE float max_nan(float m, float x) { return (x > m || x != x) ? x : m; }
-GSM_INLINE float clamp(float x, float lo, float hi) { x = x < lo ? lo : x; return x > hi ? hi : x; }
+GSM_INLINE float clamp(float x, float lo, float hi) {
+  x = x < lo ? lo : x;
+  return x > hi ? hi : x;
+}
 
 // First n < L floats; the other lanes are `rest`.
 GSM_INLINE V load_part(const float* p, int64_t n, float rest = 0.0f) {

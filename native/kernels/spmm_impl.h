@@ -1,8 +1,10 @@
-// Sparse times dense over lanes: one broadcast weight, one load and one fused multiply-add a vector, T accumulators in registers.
+// Sparse times dense over lanes: one broadcast weight, one load and one fused multiply-add a vector, T accumulators in
+// registers.
 //
-// Why this shape: the X tile stays in L1 while all rows pass over it; per entry the index and the broadcast cost two loads, so T >= 8
-// amortizes them. A loop left to the auto-vectoriser spills its accumulators and reaches 12 % of this (g++ 12).
-// Machine code generated per matrix was tried in a study and lost: 45 to 81 bytes an entry instead of 6 leave the cache first.
+// Why this shape: the X tile stays in L1 while all rows pass over it; per entry the index and the broadcast cost two
+// loads, so T >= 8 amortizes them. A loop left to the auto-vectoriser spills its accumulators and reaches 12 % of this
+// (g++ 12). Machine code generated per matrix was tried in a study and lost: 45 to 81 bytes an entry instead of 6 leave
+// the cache first.
 #pragma once
 #include "kernels.h"
 #include "simd.h"
@@ -46,7 +48,7 @@ void spmm_tile(const SpmmArgs& a) {
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) acc[t] = load(y + t * L);
     }
-    if constexpr (T <= 4) {   // few accumulators do not cover the latency of the multiply-add: two chains
+    if constexpr (T <= 4) {  // few accumulators do not cover the latency of the multiply-add: two chains
       V other[T] = {};
       for (; i + 1 < end; i += 2) {
         const V w0 = splat(values[i]), w1 = splat(values[i + 1]);
@@ -126,9 +128,9 @@ void block_tile(const BlockArgs& a) {
 }
 
 #if defined(GSM_UNIT_AVX512) || defined(GSM_UNIT_NEON)
-constexpr int kMaxVectors = 14, kMaxBlockVectors = 6;   // 32 registers
+constexpr int kMaxVectors = 14, kMaxBlockVectors = 6;  // 32 registers
 #else
-constexpr int kMaxVectors = 8, kMaxBlockVectors = 3;    // 16 registers: 4 x 3 accumulators, 3 operands, 1 weight
+constexpr int kMaxVectors = 8, kMaxBlockVectors = 3;  // 16 registers: 4 x 3 accumulators, 3 operands, 1 weight
 #endif
 
 template <typename Offset, int T>
@@ -147,12 +149,16 @@ void block_dispatch(const BlockArgs& a) {
 }
 
 void spmm(const SpmmArgs* a) {
-  if (a->wide) spmm_dispatch<uint32_t, kMaxVectors>(*a);
-  else spmm_dispatch<uint16_t, kMaxVectors>(*a);
+  if (a->wide)
+    spmm_dispatch<uint32_t, kMaxVectors>(*a);
+  else
+    spmm_dispatch<uint16_t, kMaxVectors>(*a);
 }
 void block(const BlockArgs* a) {
-  if (a->wide) block_dispatch<uint32_t, kMaxBlockVectors>(*a);
-  else block_dispatch<uint16_t, kMaxBlockVectors>(*a);
+  if (a->wide)
+    block_dispatch<uint32_t, kMaxBlockVectors>(*a);
+  else
+    block_dispatch<uint16_t, kMaxBlockVectors>(*a);
 }
 
 }  // namespace

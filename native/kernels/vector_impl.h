@@ -1,7 +1,8 @@
 // Matrix times one vector (batch 1), and the turn between [m][k] and interleaved [k][m] that serves larger batches.
 //
-// Sparse rows gather their operands. Four u16 columns are read as one 64-bit word and taken apart by shifts: on Zen 3 that was measured
-// 1.7 to 1.85 times faster than vgatherdps. The AVX-512 unit uses the hardware gather: 0.30 against 0.32 ns an entry for the software one (Xeon, 4096x1024 at 90 %). Blocks of 8 rows need no gather.
+// Sparse rows gather their operands. Four u16 columns are read as one 64-bit word and taken apart by shifts: on Zen 3
+// that was measured 1.7 to 1.85 times faster than vgatherdps. The AVX-512 unit uses the hardware gather: 0.30 against
+// 0.32 ns an entry for the software one (Xeon, 4096x1024 at 90 %). Blocks of 8 rows need no gather.
 #pragma once
 #include "kernels.h"
 #include "simd.h"
@@ -34,7 +35,7 @@ float gathered_dot(const float* x, const Index* columns, const float* values, ui
       uint64_t low, high;
       __builtin_memcpy(&low, columns + i, 8);
       __builtin_memcpy(&high, columns + i + 4, 8);
-      const V operand = {x[low & 0xFFFF], x[(low >> 16) & 0xFFFF], x[(low >> 32) & 0xFFFF], x[low >> 48],
+      const V operand = {x[low & 0xFFFF],  x[(low >> 16) & 0xFFFF],  x[(low >> 32) & 0xFFFF],  x[low >> 48],
                          x[high & 0xFFFF], x[(high >> 16) & 0xFFFF], x[(high >> 32) & 0xFFFF], x[high >> 48]};
       acc = fma(load(values + i), operand, acc);
     }
@@ -62,12 +63,15 @@ void spmv_rows(const SpmvArgs& a) {
   }
 }
 void spmv(const SpmvArgs* a) {
-  if (a->wide) spmv_rows<uint32_t>(*a);
-  else spmv_rows<uint16_t>(*a);
+  if (a->wide)
+    spmv_rows<uint32_t>(*a);
+  else
+    spmv_rows<uint16_t>(*a);
 }
 
-// Eight rows as one vector of 32 bytes or two of 16; four chains, because one multiply-add waits for the one before. From the second-level
-// cache on, reading the values bounds it (4096x1024 at 90 %: 28 GB/s): two chains of 16-byte halves were as fast there.
+// Eight rows as one vector of 32 bytes or two of 16; four chains, because one multiply-add waits for the one before.
+// From the second-level cache on, reading the values bounds it (4096x1024 at 90 %: 28 GB/s): two chains of 16-byte
+// halves were as fast there.
 constexpr int kEightBytes = kBytes >= 32 ? 32 : 16, kParts = 32 / kEightBytes, kPart = kEightBytes / 4;
 typedef float E __attribute__((vector_size(kEightBytes)));
 typedef float EU __attribute__((vector_size(kEightBytes), aligned(4), may_alias));
@@ -91,7 +95,8 @@ void spmv8(const Spmv8Args* a) {
       for (int chain = 0; chain < 4; ++chain) {
         const E x = E{} + a->x[a->columns[j + chain]];
 #pragma GCC unroll 2
-        for (int p = 0; p < kParts; ++p) acc[chain][p] = fma_eight(*reinterpret_cast<const EU*>(v + chain * 8 + p * kPart), x, acc[chain][p]);
+        for (int p = 0; p < kParts; ++p)
+          acc[chain][p] = fma_eight(*reinterpret_cast<const EU*>(v + chain * 8 + p * kPart), x, acc[chain][p]);
       }
     }
     for (; j < end; ++j, v += 8) {

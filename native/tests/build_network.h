@@ -41,7 +41,8 @@ class Builder {
   void output(int v) { net().outputs.push_back({"out" + std::to_string(net().outputs.size()), v}); }
   std::vector<int64_t> shape(int v) const {
     std::vector<int64_t> s;
-    for (size_t i = 1; i < file_->network.values[static_cast<size_t>(v)].shape.size(); ++i) s.push_back(file_->network.values[static_cast<size_t>(v)].shape[i].size);
+    for (size_t i = 1; i < file_->network.values[static_cast<size_t>(v)].shape.size(); ++i)
+      s.push_back(file_->network.values[static_cast<size_t>(v)].shape[i].size);
     return s;
   }
 
@@ -61,7 +62,8 @@ class Builder {
     std::vector<bool> kept(static_cast<size_t>(rows * columns));
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < columns; ++c)
-        kept[static_cast<size_t>(r * columns + c)] = r % rows_shared == 0 ? uniform() < 2 * density - 1 : bool(kept[static_cast<size_t>((r - 1) * columns + c)]);
+        kept[static_cast<size_t>(r * columns + c)] =
+            r % rows_shared == 0 ? uniform() < 2 * density - 1 : bool(kept[static_cast<size_t>((r - 1) * columns + c)]);
     std::vector<uint8_t> gaps;
     int64_t gap = 0;
     for (size_t i = 0; i < kept.size(); ++i) {
@@ -78,8 +80,10 @@ class Builder {
   }
 
   Node& node(Op op, std::vector<int> inputs, const std::vector<int64_t>& shape_of_one) {
-    static const char* names[] = {"conv2d", "linear", "channel_affine", "layer_norm", "relu", "relu6", "silu", "sigmoid", "gelu", "softmax", "add",
-                                  "concat", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "flatten"};
+    static const char* names[] = {"conv2d", "linear", "channel_affine", "layer_norm", "relu",
+                                  "relu6",  "silu",   "sigmoid",        "gelu",       "softmax",
+                                  "add",    "concat", "max_pool2d",     "avg_pool2d", "adaptive_avg_pool2d",
+                                  "flatten"};
     Node n;
     n.op = op;
     n.op_name = names[static_cast<int>(op)];
@@ -89,15 +93,18 @@ class Builder {
     net().nodes.push_back(n);
     return net().nodes.back();
   }
-  int conv(int x, int64_t outputs, int64_t k, int64_t stride, int64_t pad, double density, int64_t groups = 1, int64_t dilation = 1, int64_t rows_shared = 1) {
-    return conv(x, outputs, {k, k}, {stride, stride}, {pad, pad, pad, pad}, {dilation, dilation}, density, groups, rows_shared);
+  int conv(int x, int64_t outputs, int64_t k, int64_t stride, int64_t pad, double density, int64_t groups = 1,
+           int64_t dilation = 1, int64_t rows_shared = 1) {
+    return conv(x, outputs, {k, k}, {stride, stride}, {pad, pad, pad, pad}, {dilation, dilation}, density, groups,
+                rows_shared);
   }
-  int conv(int x, int64_t outputs, std::vector<int64_t> k, std::vector<int64_t> stride, std::vector<int64_t> pad, std::vector<int64_t> dilation, double density,
-           int64_t groups = 1, int64_t rows_shared = 1) {
+  int conv(int x, int64_t outputs, std::vector<int64_t> k, std::vector<int64_t> stride, std::vector<int64_t> pad,
+           std::vector<int64_t> dilation, double density, int64_t groups = 1, int64_t rows_shared = 1) {
     const auto s = shape(x);
     const int64_t h = (s[1] + pad[0] + pad[2] - dilation[0] * (k[0] - 1) - 1) / stride[0] + 1;
     const int64_t w = (s[2] + pad[1] + pad[3] - dilation[1] * (k[1] - 1) - 1) / stride[1] + 1;
-    const int m = matrix(outputs, k[0] * k[1] * s[0] / groups, groups > 1 ? 1 : density, rows_shared), b = vector(outputs);
+    const int m = matrix(outputs, k[0] * k[1] * s[0] / groups, groups > 1 ? 1 : density, rows_shared),
+              b = vector(outputs);
     Node& n = node(Op::conv2d, {x}, {outputs, h, w});
     n.weight = m;
     n.bias = b;
@@ -128,13 +135,16 @@ class Builder {
   std::shared_ptr<const File> file() { return file_; }
 
  private:
-  int weight(Format format, std::vector<int64_t> shape, const std::vector<float>& values, const std::vector<uint8_t>& gaps, int64_t kept) {
+  int weight(Format format, std::vector<int64_t> shape, const std::vector<float>& values,
+             const std::vector<uint8_t>& gaps, int64_t kept) {
     Weight w;
     w.name = "w" + std::to_string(net().weights.size());
     w.format = format;
     w.shape = shape;
     w.num_kept = kept;
-    w.parts["values"] = store(values.data(), values.size() * 4, format == Format::dense ? shape : std::vector<int64_t>{static_cast<int64_t>(values.size())});
+    w.parts["values"] =
+        store(values.data(), values.size() * 4,
+              format == Format::dense ? shape : std::vector<int64_t>{static_cast<int64_t>(values.size())});
     if (format != Format::dense) w.parts["gaps"] = store(gaps.data(), gaps.size(), {static_cast<int64_t>(gaps.size())});
     net().weights.push_back(w);
     return static_cast<int>(net().weights.size()) - 1;
@@ -171,12 +181,15 @@ inline std::vector<double> dense_matrix(const Weight& w) {
 inline std::vector<Array> reference(const Network& net, const std::vector<Array>& inputs) {
   std::vector<Array> v(net.values.size());
   const auto size = [&](int value, size_t axis) { return net.values[static_cast<size_t>(value)].shape[axis + 1].size; };
-  const auto vec = [&](int w) { return w >= 0 ? decode_dense(net.weights[static_cast<size_t>(w)]) : std::vector<float>{}; };
+  const auto vec = [&](int w) {
+    return w >= 0 ? decode_dense(net.weights[static_cast<size_t>(w)]) : std::vector<float>{};
+  };
   for (size_t i = 0; i < inputs.size(); ++i) v[static_cast<size_t>(net.inputs[i])] = inputs[i];
   for (const Node& n : net.nodes) {
     const Array& x = v[static_cast<size_t>(n.inputs[0])];
     int64_t total = 1;
-    for (size_t a = 1; a < net.values[static_cast<size_t>(n.output)].shape.size(); ++a) total *= net.values[static_cast<size_t>(n.output)].shape[a].size;
+    for (size_t a = 1; a < net.values[static_cast<size_t>(n.output)].shape.size(); ++a)
+      total *= net.values[static_cast<size_t>(n.output)].shape[a].size;
     Array y(static_cast<size_t>(total));
     const int in = n.inputs[0], out = n.output;
     const auto each = [&](auto f) {
@@ -186,17 +199,20 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
       case Op::conv2d: {
         const auto m = dense_matrix(net.weights[static_cast<size_t>(n.weight)]);
         const auto b = vec(n.bias);
-        const int64_t I = size(in, 0), H = size(in, 1), W = size(in, 2), O = size(out, 0), Ho = size(out, 1), Wo = size(out, 2), gi = I / n.groups, go = O / n.groups;
+        const int64_t I = size(in, 0), H = size(in, 1), W = size(in, 2), O = size(out, 0), Ho = size(out, 1),
+                      Wo = size(out, 2), gi = I / n.groups, go = O / n.groups;
         for (int64_t o = 0; o < O; ++o)
           for (int64_t p = 0; p < Ho; ++p)
             for (int64_t q = 0; q < Wo; ++q) {
               double t = b.empty() ? 0 : b[static_cast<size_t>(o)];
               for (int64_t r = 0; r < n.kernel[0]; ++r)
                 for (int64_t s = 0; s < n.kernel[1]; ++s) {
-                  const int64_t h = p * n.stride[0] + r * n.dilation[0] - n.padding[0], w = q * n.stride[1] + s * n.dilation[1] - n.padding[1];
+                  const int64_t h = p * n.stride[0] + r * n.dilation[0] - n.padding[0],
+                                w = q * n.stride[1] + s * n.dilation[1] - n.padding[1];
                   if (h < 0 || h >= H || w < 0 || w >= W) continue;
                   for (int64_t c = 0; c < gi; ++c)
-                    t += m[static_cast<size_t>(((o * n.kernel[0] + r) * n.kernel[1] + s) * gi + c)] * x[static_cast<size_t>(((o / go * gi + c) * H + h) * W + w)];
+                    t += m[static_cast<size_t>(((o * n.kernel[0] + r) * n.kernel[1] + s) * gi + c)] *
+                         x[static_cast<size_t>(((o / go * gi + c) * H + h) * W + w)];
                 }
               y[static_cast<size_t>((o * Ho + p) * Wo + q)] = t;
             }
@@ -225,12 +241,14 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
         const auto g = vec(n.weight), b = vec(n.bias);
         size_t width = 1;
         const auto& shape = net.values[static_cast<size_t>(in)].shape;
-        for (size_t a = shape.size() - static_cast<size_t>(n.axes); a < shape.size(); ++a) width *= static_cast<size_t>(shape[a].size);
+        for (size_t a = shape.size() - static_cast<size_t>(n.axes); a < shape.size(); ++a)
+          width *= static_cast<size_t>(shape[a].size);
         for (size_t r = 0; r < x.size(); r += width) {
           double mean = 0, var = 0;
           for (size_t i = 0; i < width; ++i) mean += x[r + i] / static_cast<double>(width);
           for (size_t i = 0; i < width; ++i) var += (x[r + i] - mean) * (x[r + i] - mean) / static_cast<double>(width);
-          for (size_t i = 0; i < width; ++i) y[r + i] = (x[r + i] - mean) / std::sqrt(var + n.epsilon) * (g.empty() ? 1 : g[i]) + (b.empty() ? 0 : b[i]);
+          for (size_t i = 0; i < width; ++i)
+            y[r + i] = (x[r + i] - mean) / std::sqrt(var + n.epsilon) * (g.empty() ? 1 : g[i]) + (b.empty() ? 0 : b[i]);
         }
         break;
       }
@@ -239,20 +257,26 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
       case Op::silu: each([](double a) { return a / (1 + std::exp(-a)); }); break;
       case Op::sigmoid: each([](double a) { return 1 / (1 + std::exp(-a)); }); break;
       case Op::gelu:
-        if (n.gelu_tanh) each([](double a) { return 0.5 * a * (1 + std::tanh(std::sqrt(2 / 3.141592653589793) * (a + 0.044715 * a * a * a))); });
-        else each([](double a) { return 0.5 * a * (1 + std::erf(a / std::sqrt(2.0))); });
+        if (n.gelu_tanh)
+          each([](double a) {
+            return 0.5 * a * (1 + std::tanh(std::sqrt(2 / 3.141592653589793) * (a + 0.044715 * a * a * a)));
+          });
+        else
+          each([](double a) { return 0.5 * a * (1 + std::erf(a / std::sqrt(2.0))); });
         break;
       case Op::softmax: {
         const auto& shape = net.values[static_cast<size_t>(in)].shape;
         size_t inner = 1;
         const size_t width = static_cast<size_t>(shape[static_cast<size_t>(n.axis)].size);
-        for (size_t a = static_cast<size_t>(n.axis) + 1; a < shape.size(); ++a) inner *= static_cast<size_t>(shape[a].size);
+        for (size_t a = static_cast<size_t>(n.axis) + 1; a < shape.size(); ++a)
+          inner *= static_cast<size_t>(shape[a].size);
         for (size_t o = 0; o < x.size() / (inner * width); ++o)
           for (size_t i = 0; i < inner; ++i) {
             double high = -1e300, sum = 0;
             for (size_t k = 0; k < width; ++k) high = std::max(high, x[(o * width + k) * inner + i]);
             for (size_t k = 0; k < width; ++k) sum += std::exp(x[(o * width + k) * inner + i] - high);
-            for (size_t k = 0; k < width; ++k) y[(o * width + k) * inner + i] = std::exp(x[(o * width + k) * inner + i] - high) / sum;
+            for (size_t k = 0; k < width; ++k)
+              y[(o * width + k) * inner + i] = std::exp(x[(o * width + k) * inner + i] - high) / sum;
           }
         break;
       }
@@ -263,11 +287,15 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
         const auto& shape = net.values[static_cast<size_t>(out)].shape;
         size_t inner = 1, outer = 1, at = 0;
         for (size_t a = 1; a < static_cast<size_t>(n.axis); ++a) outer *= static_cast<size_t>(shape[a].size);
-        for (size_t a = static_cast<size_t>(n.axis) + 1; a < shape.size(); ++a) inner *= static_cast<size_t>(shape[a].size);
+        for (size_t a = static_cast<size_t>(n.axis) + 1; a < shape.size(); ++a)
+          inner *= static_cast<size_t>(shape[a].size);
         for (size_t o = 0; o < outer; ++o)
           for (int source : n.inputs) {
-            const size_t width = static_cast<size_t>(net.values[static_cast<size_t>(source)].shape[static_cast<size_t>(n.axis)].size) * inner;
-            std::copy_n(v[static_cast<size_t>(source)].begin() + static_cast<long>(o * width), width, y.begin() + static_cast<long>(at));
+            const size_t width =
+                static_cast<size_t>(net.values[static_cast<size_t>(source)].shape[static_cast<size_t>(n.axis)].size) *
+                inner;
+            std::copy_n(v[static_cast<size_t>(source)].begin() + static_cast<long>(o * width), width,
+                        y.begin() + static_cast<long>(at));
             at += width;
           }
         break;
@@ -282,14 +310,18 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
               int inside = 0;
               for (int64_t r = 0; r < n.kernel[0]; ++r)
                 for (int64_t s = 0; s < n.kernel[1]; ++s) {
-                  const int64_t h = p * n.stride[0] + r * n.dilation[0] - n.padding[0], w = q * n.stride[1] + s * n.dilation[1] - n.padding[1];
+                  const int64_t h = p * n.stride[0] + r * n.dilation[0] - n.padding[0],
+                                w = q * n.stride[1] + s * n.dilation[1] - n.padding[1];
                   if (h < 0 || h >= H || w < 0 || w >= W) continue;
                   const double t = x[static_cast<size_t>((c * H + h) * W + w)];
                   high = std::max(high, t);
                   sum += t;
                   ++inside;
                 }
-              y[static_cast<size_t>((c * Ho + p) * Wo + q)] = n.op == Op::max_pool2d ? high : sum / static_cast<double>(n.count_include_pad ? n.kernel[0] * n.kernel[1] : inside);
+              y[static_cast<size_t>((c * Ho + p) * Wo + q)] =
+                  n.op == Op::max_pool2d
+                      ? high
+                      : sum / static_cast<double>(n.count_include_pad ? n.kernel[0] * n.kernel[1] : inside);
             }
         break;
       }
@@ -298,7 +330,8 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
         for (int64_t c = 0; c < C; ++c)
           for (int64_t p = 0; p < Ho; ++p)
             for (int64_t q = 0; q < Wo; ++q) {
-              const int64_t h0 = p * H / Ho, h1 = ((p + 1) * H + Ho - 1) / Ho, w0 = q * W / Wo, w1 = ((q + 1) * W + Wo - 1) / Wo;
+              const int64_t h0 = p * H / Ho, h1 = ((p + 1) * H + Ho - 1) / Ho, w0 = q * W / Wo,
+                            w1 = ((q + 1) * W + Wo - 1) / Wo;
               double sum = 0;
               for (int64_t h = h0; h < h1; ++h)
                 for (int64_t w = w0; w < w1; ++w) sum += x[static_cast<size_t>((c * H + h) * W + w)];

@@ -36,9 +36,9 @@ std::string error_of(F&& f, gossamer::Error::Kind* kind = nullptr) {
 
 #define CHECK(condition) test::report((condition), #condition, __FILE__, __LINE__)
 // The statement must throw gossamer::Error with `part` in its message.
-#define CHECK_ERROR(statement, part)                                                              \
-  do {                                                                                            \
-    std::string message_ = test::error_of([&] { statement; });                                    \
+#define CHECK_ERROR(statement, part)                                                                            \
+  do {                                                                                                          \
+    std::string message_ = test::error_of([&] { statement; });                                                  \
     test::report(message_.find(part) != std::string::npos && !message_.empty(), #statement, __FILE__, __LINE__, \
-                 "expected an error with '" + std::string(part) + "', got '" + message_ + "'");   \
+                 "expected an error with '" + std::string(part) + "', got '" + message_ + "'");                 \
   } while (false)

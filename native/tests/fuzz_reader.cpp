@@ -1,4 +1,5 @@
-// Driver of scripts/fuzz.py: files come in on stdin, each behind its length (32 bits, little-endian); one line a file goes out:
+// Driver of scripts/fuzz.py: files come in on stdin, each behind its length (32 bits, little-endian); one line a file
+// goes out:
 //   reject KIND MESSAGE            the reader refused it
 //   accept refused KIND MESSAGE    read, but not planned or not run (too large for this test, ...)
 //   accept ran HEX [HEX ...]       outputs at the smallest batch, float32 little-endian, for the input sample(i) below
@@ -15,9 +16,9 @@
 
 namespace {
 
-constexpr size_t most_bytes = size_t{64} << 20;         // of a plan
-constexpr double most_work = 2e7;                       // multiplications or so
-constexpr size_t most_printed = 1 << 14;                // output elements
+constexpr size_t most_bytes = size_t{64} << 20;  // of a plan
+constexpr double most_work = 2e7;                // multiplications or so
+constexpr size_t most_printed = 1 << 14;         // output elements
 
 // Input element i: a fixed sequence in [-0.5, 0.5); scripts/fuzz.py makes the same.
 float sample(uint32_t i) { return static_cast<float>((i * 2654435761u) >> 8) / 16777216.0f - 0.5f; }
@@ -65,11 +66,14 @@ std::string hex(const std::vector<float>& values) {
   return out;
 }
 
-std::string failure(const char* words, gsm_status status) { return words + std::to_string(status) + " " + one_line(gsm_last_error()); }
+std::string failure(const char* words, gsm_status status) {
+  return words + std::to_string(status) + " " + one_line(gsm_last_error());
+}
 
 std::string plan_and_run(gsm_file* file, const gossamer::Network& network) {
   int64_t batch = network.dims.empty() ? 1 : network.dims[0].min;
-  std::vector<std::vector<int64_t>> shapes = gossamer::infer_shapes(network, std::vector<int64_t>(network.dims.size(), batch));
+  std::vector<std::vector<int64_t>> shapes =
+      gossamer::infer_shapes(network, std::vector<int64_t>(network.dims.size(), batch));
   gsm_session* session = nullptr;
   gsm_status status = gsm_plan(file, 1, 0, nullptr, most_bytes, &session);
   if (status != GSM_OK) return failure("accept refused ", status);
@@ -117,7 +121,7 @@ int main() {
   while (std::fread(head, 1, sizeof head, stdin) == sizeof head) {
     size_t size = size_t{head[0]} | size_t{head[1]} << 8 | size_t{head[2]} << 16 | size_t{head[3]} << 24;
     std::vector<uint8_t> bytes(size);
-    bytes.shrink_to_fit();                              // the sanitizer watches the exact end
+    bytes.shrink_to_fit();  // the sanitizer watches the exact end
     if (std::fread(bytes.data(), 1, size, stdin) != size) return 2;
     std::printf("%s\n", judge(bytes).c_str());
     std::fflush(stdout);

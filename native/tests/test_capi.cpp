@@ -41,7 +41,7 @@ void refusals() {
   CHECK(gsm_plan(file, 1, 0, nullptr, 0, nullptr) == GSM_ARGUMENT);
   CHECK(gsm_plan(file, 1, 0, "", 1, &session) == GSM_MEMORY && session == nullptr);
   CHECK(gsm_plan(file, 1, 2, "portable", 0, &session) == GSM_OK);
-  gsm_close(file);                            // the session keeps what it needs
+  gsm_close(file);  // the session keeps what it needs
 
   int64_t shape[8];
   size_t rank = 0;
@@ -87,7 +87,7 @@ void threads() {
         }
         gsm_file* none = nullptr;
         std::string path = "/nonexistent/" + std::to_string(t);
-        ok = ok && gsm_open(path.c_str(), &none) == GSM_IO && says(path.c_str());   // the message of this thread
+        ok = ok && gsm_open(path.c_str(), &none) == GSM_IO && says(path.c_str());  // the message of this thread
         wrong[t] += ok ? 0 : 1;
       }
     });

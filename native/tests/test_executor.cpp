@@ -1,5 +1,6 @@
-// Whole networks on every instruction set of this CPU against a float64 executor: random networks over all operators with odd shapes, several
-// batches, one and three threads, repeated runs bit-equal; refusals of the planner and the executor.
+// Whole networks on every instruction set of this CPU against a float64 executor: random networks over all operators
+// with odd shapes, several batches, one and three threads, repeated runs bit-equal; refusals of the planner and the
+// executor.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,7 +65,8 @@ void compare(Builder& b, const std::string& what, const std::vector<int64_t>& ba
         std::vector<Array> one;
         for (const auto& x : data) {
           const size_t n = x.size() / static_cast<size_t>(batch);
-          one.emplace_back(x.begin() + static_cast<long>(n * static_cast<size_t>(e)), x.begin() + static_cast<long>(n * static_cast<size_t>(e + 1)));
+          one.emplace_back(x.begin() + static_cast<long>(n * static_cast<size_t>(e)),
+                           x.begin() + static_cast<long>(n * static_cast<size_t>(e + 1)));
         }
         const auto expected = reference(net, one);
         for (size_t o = 0; o < first.size(); ++o) {
@@ -78,14 +80,16 @@ void compare(Builder& b, const std::string& what, const std::vector<int64_t>& ba
           }
           if (!(error / scale < 1e-5)) {
             char text[200];
-            std::snprintf(text, sizeof text, "%s isa %s batch %ld threads %d output %zu: relative error %.3g", what.c_str(), isa.c_str(), static_cast<long>(batch), threads, o, error / scale);
+            std::snprintf(text, sizeof text, "%s isa %s batch %ld threads %d output %zu: relative error %.3g",
+                          what.c_str(), isa.c_str(), static_cast<long>(batch), threads, o, error / scale);
             check(false, text);
             return;
           }
         }
       }
       for (size_t o = 0; o < first.size(); ++o)
-        check(std::memcmp(first[o].data(), second[o].data(), first[o].size() * 4) == 0, what + " " + isa + ": repeated runs differ");
+        check(std::memcmp(first[o].data(), second[o].data(), first[o].size() * 4) == 0,
+              what + " " + isa + ": repeated runs differ");
     }
   }
 }
@@ -96,7 +100,8 @@ void random_network(uint32_t seed) {
   const auto density = [&] { return b.pick(0, 3) == 0 ? 1.0 : b.pick(1, 8) / 10.0; };
   const int nodes = static_cast<int>(b.pick(3, 14));
   for (int i = 0; i < nodes; ++i) {
-    int x = images[static_cast<size_t>(b.pick(b.pick(0, 1) ? static_cast<int64_t>(images.size()) - 1 : 0, static_cast<int64_t>(images.size()) - 1))];
+    int x = images[static_cast<size_t>(
+        b.pick(b.pick(0, 1) ? static_cast<int64_t>(images.size()) - 1 : 0, static_cast<int64_t>(images.size()) - 1))];
     const auto s = b.shape(x);
     switch (b.pick(0, 9)) {
       case 0:
@@ -112,10 +117,11 @@ void random_network(uint32_t seed) {
           p[a] = b.pick(0, 3), p[a + 2] = b.pick(0, 2);
           while (s[a + 1] + p[a] + p[a + 2] - d[a] * (k[a] - 1) - 1 < 0) p[a + 2]++;
         }
-        x = b.conv(x, grouped ? s[0] * b.pick(1, 5) : b.pick(1, 20), k, st, p, d, density(), groups, b.pick(0, 2) ? 1 : 4);
+        x = b.conv(x, grouped ? s[0] * b.pick(1, 5) : b.pick(1, 20), k, st, p, d, density(), groups,
+                   b.pick(0, 2) ? 1 : 4);
         break;
       }
-      case 3: {                                  // residual block
+      case 3: {  // residual block
         const double d = density();
         int y = b.conv(x, s[0], 3, 1, 1, d);
         if (b.pick(0, 1)) y = b.simple(Op::relu, y);
@@ -149,7 +155,8 @@ void random_network(uint32_t seed) {
       case 7: {
         const int64_t k = b.pick(1, 3), st = b.pick(1, 3), p = b.pick(0, k / 2);
         if (s[1] + 2 * p < k || s[2] + 2 * p < k) break;
-        Node& n = b.node(b.pick(0, 1) ? Op::max_pool2d : Op::avg_pool2d, {x}, {s[0], (s[1] + 2 * p - k) / st + 1, (s[2] + 2 * p - k) / st + 1});
+        Node& n = b.node(b.pick(0, 1) ? Op::max_pool2d : Op::avg_pool2d, {x},
+                         {s[0], (s[1] + 2 * p - k) / st + 1, (s[2] + 2 * p - k) / st + 1});
         n.kernel[0] = n.kernel[1] = k;
         n.stride[0] = n.stride[1] = st;
         for (auto& q : n.padding) q = p;
@@ -173,7 +180,7 @@ void random_network(uint32_t seed) {
   compare(b, "random " + std::to_string(seed), {1, 3}, b.pick(0, 2) ? 1 : 3);
 }
 
-void random_sequence(uint32_t seed) {            // no planes: chunks, interleaved tiles, rank 2 and 3
+void random_sequence(uint32_t seed) {  // no planes: chunks, interleaved tiles, rank 2 and 3
   Builder b(seed);
   const bool tokens = b.pick(0, 1);
   int x = tokens ? b.input({b.pick(1, 21), b.pick(1, 40)}) : b.input({b.pick(1, 200)});
@@ -192,7 +199,7 @@ void random_sequence(uint32_t seed) {            // no planes: chunks, interleav
       }
       case 3: {
         const int g = b.vector(s.back(), 0.5), h = b.vector(s.back());
-        if (s.back() < 4) break;                // the variance of one number is zero
+        if (s.back() < 4) break;  // the variance of one number is zero
         Node& n = b.node(Op::layer_norm, {x}, s);
         n.axes = 1;
         n.epsilon = 1e-2;
@@ -227,8 +234,11 @@ void kernel_choices() {
   b.output(b.linear(b.flatten(x), 10, 1));
   const auto plan = Plan::make(b.file(), {});
   const char* expected[] = {"spmm", "fused:node0", "dense_conv", "block_spmm", "depthwise_conv", "copy", "dense_gemv"};
-  for (size_t i = 0; i < 7; ++i) check(plan->layers()[i].kernel == expected[i], "kernel of node " + std::to_string(i) + " is " + plan->layers()[i].kernel);
-  check(plan->layers()[0].reason.find(" of 2,304 weights kept") != std::string::npos, "reason: " + plan->layers()[0].reason);
+  for (size_t i = 0; i < 7; ++i)
+    check(plan->layers()[i].kernel == expected[i],
+          "kernel of node " + std::to_string(i) + " is " + plan->layers()[i].kernel);
+  check(plan->layers()[0].reason.find(" of 2,304 weights kept") != std::string::npos,
+        "reason: " + plan->layers()[0].reason);
   check(plan->layers()[0].macs_dense == 2304 * 144, "dense multiply-adds");
 }
 
@@ -265,7 +275,8 @@ void refusals() {
   refuses("huge value", Error::Kind::memory, [&] { Plan::make(huge.file(), {}); });
 }
 
-// A NaN in one pixel reaches exactly the windows that hold it, not the padding's neighbours, rows that wrap or other planes.
+// A NaN in one pixel reaches exactly the windows that hold it, not the padding's neighbours, rows that wrap or other
+// planes.
 void nan_stays_in_its_window() {
   for (const std::string& isa : available_isas()) {
     for (int64_t stride : {1, 2}) {
@@ -275,13 +286,14 @@ void nan_stays_in_its_window() {
       options.isa = isa;
       const auto plan = Plan::make(b.file(), options);
       std::vector<float> x(60, 1.0f), y(3 * 6 * 5);
-      x[2 * 5 + 4] = std::numeric_limits<float>::quiet_NaN();   // plane 0, row 2, last column
+      x[2 * 5 + 4] = std::numeric_limits<float>::quiet_NaN();  // plane 0, row 2, last column
       plan->run({x.data()}, {{1, 2, 6, 5}}, {y.data()}, false);
       const int64_t height = (6 - 1) / stride + 1, width = (5 - 1) / stride + 1;
       for (int64_t i = 0; i < 3 * height * width; ++i) {
         const int64_t h = i / width % height * stride, w = i % width * stride;
         const bool inside = std::abs(h - 2) <= 1 && std::abs(w - 4) <= 1;
-        check(std::isnan(y[static_cast<size_t>(i)]) == inside, isa + ": NaN at output " + std::to_string(i) + " of stride " + std::to_string(stride));
+        check(std::isnan(y[static_cast<size_t>(i)]) == inside,
+              isa + ": NaN at output " + std::to_string(i) + " of stride " + std::to_string(stride));
       }
     }
   }
@@ -312,7 +324,8 @@ int main(int argc, char** argv) {
   kernel_choices();
   refusals();
   nan_stays_in_its_window();
-  if (available_isas().size() > 1) works_after_fork();   // user-mode emulation (of a CPU without AVX) cannot fork a process with threads
+  if (available_isas().size() > 1)
+    works_after_fork();  // user-mode emulation (of a CPU without AVX) cannot fork a process with threads
   for (uint32_t seed = 0; seed < count; ++seed) {
     random_network(seed);
     random_sequence(1000 + seed);

@@ -1,4 +1,5 @@
-// Every kernel of one instruction set (argument: its name; none: all that this CPU has) against a float64 loop, on odd shapes.
+// Every kernel of one instruction set (argument: its name; none: all that this CPU has) against a float64 loop, on odd
+// shapes.
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -25,15 +26,18 @@ std::vector<float> randoms(int64_t n) {
   return v;
 }
 void check(double got, double want, double scale, const char* what, double tolerance = 1e-6) {
-  if (std::isnan(want) ? std::isnan(got) : got == want || std::fabs(got - want) <= tolerance * std::max(1.0, scale)) return;
+  if (std::isnan(want) ? std::isnan(got) : got == want || std::fabs(got - want) <= tolerance * std::max(1.0, scale))
+    return;
   if (++failures < 20) std::printf("FAIL %s %s: expected %.9g, got %.9g\n", isa, what, want, got);
 }
 double clamp(double x, double lo, double hi) { return x < lo ? lo : x > hi ? hi : x; }
 
 // Sparse and block lanes share the checks: blocks are rows in fours with one column list.
 void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
-  const int64_t rows = pick(1, 11), columns = pick(1, 30), width = vectors * k.lanes, plane = width + pick(0, 9), lane = pick(0, 2) * k.lanes;
-  const auto x = randoms(columns * plane + lane + width), bias = randoms(rows), residual = randoms(rows * plane + lane + width);
+  const int64_t rows = pick(1, 11), columns = pick(1, 30), width = vectors * k.lanes, plane = width + pick(0, 9),
+                lane = pick(0, 2) * k.lanes;
+  const auto x = randoms(columns * plane + lane + width), bias = randoms(rows),
+             residual = randoms(rows * plane + lane + width);
   auto y = randoms(rows * plane + lane + width);
   const auto before = y;
   std::vector<uint32_t> mask(static_cast<size_t>(lane + width));
@@ -63,13 +67,16 @@ void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
     start.push_back(static_cast<uint32_t>(wider.size()));
     row_blocks.push_back(block);
   }
-  const bool first = pick(0, 1), last = pick(0, 1), with_bias = pick(0, 1), with_residual = pick(0, 1), with_mask = pick(0, 1);
+  const bool first = pick(0, 1), last = pick(0, 1), with_bias = pick(0, 1), with_residual = pick(0, 1),
+             with_mask = pick(0, 1);
   const float lo = pick(0, 1) ? 0.0f : -kInf, hi = pick(0, 1) ? 0.5f : kInf;
   const auto fill = [&](auto& a) {
-    a.x = x.data(), a.y = y.data(), a.lane = lane, a.vectors = vectors, a.wide = wide, a.first = first, a.last = last, a.lo = lo, a.hi = hi;
+    a.x = x.data(), a.y = y.data(), a.lane = lane, a.vectors = vectors, a.wide = wide, a.first = first, a.last = last,
+    a.lo = lo, a.hi = hi;
     a.offsets = wide ? static_cast<const void*>(wider.data()) : narrow.data();
     a.values = values.data(), a.y_stride = plane, a.residual_stride = plane;
-    a.bias = with_bias ? bias.data() : nullptr, a.residual = with_residual ? residual.data() : nullptr, a.mask = with_mask ? mask.data() : nullptr;
+    a.bias = with_bias ? bias.data() : nullptr, a.residual = with_residual ? residual.data() : nullptr,
+    a.mask = with_mask ? mask.data() : nullptr;
   };
   if (blocks) {
     BlockArgs a;
@@ -86,7 +93,8 @@ void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t f = lane; f < lane + width; ++f) {
       double t = first ? (with_bias ? bias[static_cast<size_t>(r)] : 0.0) : before[static_cast<size_t>(r * plane + f)];
-      for (const auto& [offset, value] : entries[static_cast<size_t>(r)]) t += double{value} * x[static_cast<size_t>(offset + f)];
+      for (const auto& [offset, value] : entries[static_cast<size_t>(r)])
+        t += double{value} * x[static_cast<size_t>(offset + f)];
       if (last) {
         if (with_residual) t += residual[static_cast<size_t>(r * plane + f)];
         t = clamp(t, lo, hi);
@@ -95,7 +103,8 @@ void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
       want[static_cast<size_t>(r * plane + f)] = t;
     }
   }
-  for (size_t i = 0; i < want.size(); ++i) check(y[i], want[i], 4, blocks ? "block" : "spmm");   // also that nothing else was written
+  for (size_t i = 0; i < want.size(); ++i)
+    check(y[i], want[i], 4, blocks ? "block" : "spmm");  // also that nothing else was written
 }
 
 void vectors_of_one(const KernelTable& k) {
@@ -122,13 +131,15 @@ void vectors_of_one(const KernelTable& k) {
   }
   for (int is_wide = 0; is_wide < 2; ++is_wide) {
     SpmvArgs a;
-    a.x = x.data(), a.y = y.data(), a.bias = bias.data(), a.row_start = start.data(), a.values = values.data(), a.row_end = rows, a.wide = is_wide, a.lo = 0, a.hi = 6;
+    a.x = x.data(), a.y = y.data(), a.bias = bias.data(), a.row_start = start.data(), a.values = values.data(),
+    a.row_end = rows, a.wide = is_wide, a.lo = 0, a.hi = 6;
     a.columns = is_wide ? static_cast<const void*>(wide.data()) : narrow.data();
     k.spmv(&a);
     for (size_t r = 0; r < y.size(); ++r) check(y[r], sparse_want[r], 8, "spmv");
   }
   GemvArgs g;
-  g.x = x.data(), g.y = y.data(), g.bias = bias.data(), g.weight = dense.data(), g.k = columns, g.row_end = rows, g.lo = 0, g.hi = 6;
+  g.x = x.data(), g.y = y.data(), g.bias = bias.data(), g.weight = dense.data(), g.k = columns, g.row_end = rows,
+  g.lo = 0, g.hi = 6;
   k.gemv(&g);
   for (size_t r = 0; r < y.size(); ++r) check(y[r], dense_want[r], 8, "gemv");
 
@@ -141,11 +152,13 @@ void vectors_of_one(const KernelTable& k) {
   const auto eight = randoms(static_cast<int64_t>(block_columns.size()) * 8 + 8);
   std::vector<float> z(static_cast<size_t>(blocks * 8));
   Spmv8Args e;
-  e.x = x.data(), e.y = z.data(), e.block_start = block_start.data(), e.columns = block_columns.data(), e.values = eight.data(), e.block_end = blocks, e.lo = -kInf, e.hi = kInf;
+  e.x = x.data(), e.y = z.data(), e.block_start = block_start.data(), e.columns = block_columns.data(),
+  e.values = eight.data(), e.block_end = blocks, e.lo = -kInf, e.hi = kInf;
   k.spmv8(&e);
   for (int64_t r = 0; r < blocks * 8; ++r) {
     double t = 0;
-    for (uint32_t j = block_start[static_cast<size_t>(r / 8)]; j < block_start[static_cast<size_t>(r / 8) + 1]; ++j) t += double{eight[j * 8 + static_cast<size_t>(r % 8)]} * x[block_columns[j]];
+    for (uint32_t j = block_start[static_cast<size_t>(r / 8)]; j < block_start[static_cast<size_t>(r / 8) + 1]; ++j)
+      t += double{eight[j * 8 + static_cast<size_t>(r % 8)]} * x[block_columns[j]];
     check(z[static_cast<size_t>(r)], t, 4, "spmv8");
   }
 
@@ -156,7 +169,8 @@ void vectors_of_one(const KernelTable& k) {
   k.deinterleave(turned.data(), back.data(), m, columns, stride);
   for (int64_t j = 0; j < columns; ++j)
     for (int64_t i = 0; i < stride; ++i)
-      check(turned[static_cast<size_t>(j * stride + i)], i < m ? rows_in[static_cast<size_t>(i * columns + j)] : 0, 1, "interleave");
+      check(turned[static_cast<size_t>(j * stride + i)], i < m ? rows_in[static_cast<size_t>(i * columns + j)] : 0, 1,
+            "interleave");
   for (size_t i = 0; i < back.size(); ++i) check(back[i], rows_in[i], 1, "deinterleave");
 }
 
@@ -169,7 +183,8 @@ void phases(const KernelTable& k) {
   a.x = x.data(), a.y = y.data();
   k.phase_plane(&a);
   for (int64_t i = 0; i < a.y_row * a.y_rows; ++i)
-    check(y[static_cast<size_t>(i)], x[static_cast<size_t>(i / a.y_row * a.stride[0] * a.x_row + i % a.y_row * a.stride[1])], 1, "phase_plane");
+    check(y[static_cast<size_t>(i)],
+          x[static_cast<size_t>(i / a.y_row * a.stride[0] * a.x_row + i % a.y_row * a.stride[1])], 1, "phase_plane");
   check(y.back(), 5, 1, "phase_plane behind the end");
 }
 
@@ -180,9 +195,12 @@ void pools(const KernelTable& k) {
   a.top = pick(0, a.kernel[0] / 2), a.left = pick(0, a.kernel[1] / 2);
   a.out_height = (a.height + 2 * a.top - a.dilation[0] * (a.kernel[0] - 1) - 1) / a.stride[0] + 1;
   a.out_width = (a.width + 2 * a.left - a.dilation[1] * (a.kernel[1] - 1) - 1) / a.stride[1] + 1;
-  if (a.height + 2 * a.top < a.dilation[0] * (a.kernel[0] - 1) + 1 || a.width + 2 * a.left < a.dilation[1] * (a.kernel[1] - 1) + 1) return;
+  if (a.height + 2 * a.top < a.dilation[0] * (a.kernel[0] - 1) + 1 ||
+      a.width + 2 * a.left < a.dilation[1] * (a.kernel[1] - 1) + 1)
+    return;
   a.include_pad = pick(0, 1);
-  a.x_row = a.width + pick(0, 3), a.x_plane = a.x_row * a.height + pick(0, 5), a.y_row = a.out_width + 1, a.y_plane = a.y_row * a.out_height + 2;
+  a.x_row = a.width + pick(0, 3), a.x_plane = a.x_row * a.height + pick(0, 5), a.y_row = a.out_width + 1,
+  a.y_plane = a.y_row * a.out_height + 2;
   auto x = randoms(a.planes * a.x_plane);
   if (pick(0, 3) == 0) x[0] = kNan;
   std::vector<float> high(static_cast<size_t>(a.planes * a.y_plane)), mean = high;
@@ -200,7 +218,8 @@ void pools(const KernelTable& k) {
         int64_t inside = 0;
         for (int64_t r = 0; r < a.kernel[0]; ++r)
           for (int64_t s = 0; s < a.kernel[1]; ++s) {
-            const int64_t h = p * a.stride[0] + r * a.dilation[0] - a.top, w = q * a.stride[1] + s * a.dilation[1] - a.left;
+            const int64_t h = p * a.stride[0] + r * a.dilation[0] - a.top,
+                          w = q * a.stride[1] + s * a.dilation[1] - a.left;
             if (h < 0 || h >= a.height || w < 0 || w >= a.width) continue;
             const double v = x[static_cast<size_t>(c * a.x_plane + h * a.x_row + w)];
             most = std::isnan(v) || v > most ? v : most;
@@ -209,7 +228,9 @@ void pools(const KernelTable& k) {
           }
         const size_t at = static_cast<size_t>(c * a.y_plane + p * a.y_row + q);
         check(high[at], most, 1, "max_pool");
-        check(mean[at], sum / static_cast<double>(a.include_pad ? a.kernel[0] * a.kernel[1] : std::max<int64_t>(inside, 1)), 1, "avg_pool");
+        check(mean[at],
+              sum / static_cast<double>(a.include_pad ? a.kernel[0] * a.kernel[1] : std::max<int64_t>(inside, 1)), 1,
+              "avg_pool");
       }
   a.out_height = pick(1, 5), a.out_width = pick(1, 45), a.y_row = a.out_width, a.y_plane = a.y_row * a.out_height;
   std::vector<float> y(static_cast<size_t>(a.planes * a.y_plane));
@@ -250,7 +271,9 @@ void pointwise(const KernelTable& k) {
   run(kSigmoid, "sigmoid", [](double v) { return 1 / (1 + std::exp(-v)); });
   run(kSilu, "silu", [](double v) { return v / (1 + std::exp(-v)); });
   run(kGelu, "gelu", [](double v) { return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0))); });
-  run(kGeluTanh, "gelu_tanh", [](double v) { return 0.5 * v * (1 + std::tanh(std::sqrt(2 / 3.141592653589793) * (v + 0.044715 * v * v * v))); });
+  run(kGeluTanh, "gelu_tanh", [](double v) {
+    return 0.5 * v * (1 + std::tanh(std::sqrt(2 / 3.141592653589793) * (v + 0.044715 * v * v * v)));
+  });
   k.affine(x.data(), y.data(), n, 1.5f, -0.25f, mask.data());
   for (size_t i = 0; i < x.size(); ++i) check(y[i], mask[i] ? 1.5 * x[i] - 0.25 : 0, reach, "affine");
   const auto b = randoms(n);
@@ -279,7 +302,8 @@ void rows(const KernelTable& k) {
   for (int64_t o = 0; o < outer; ++o) {
     double mean = 0, var = 0;
     for (int64_t i = 0; i < n; ++i) mean += double{x[static_cast<size_t>(o * n + i)]} / static_cast<double>(n);
-    for (int64_t i = 0; i < n; ++i) var += std::pow(x[static_cast<size_t>(o * n + i)] - mean, 2) / static_cast<double>(n);
+    for (int64_t i = 0; i < n; ++i)
+      var += std::pow(x[static_cast<size_t>(o * n + i)] - mean, 2) / static_cast<double>(n);
     for (int64_t i = 0; i < n; ++i) {
       const double v = (x[static_cast<size_t>(o * n + i)] - mean) / std::sqrt(var + 0.1f);
       check(plain[static_cast<size_t>(o * n + i)], v + bias[static_cast<size_t>(i)], 4, "layer_norm");
@@ -287,7 +311,7 @@ void rows(const KernelTable& k) {
   }
 }
 
-void values_by_hand(const KernelTable& k) {      // infinities, the ends of the exponential, NaN in a softmax row
+void values_by_hand(const KernelTable& k) {  // infinities, the ends of the exponential, NaN in a softmax row
   const std::vector<float> x{kInf, -kInf, 100, -100, 0, kNan};
   std::vector<float> y(6);
   k.activate(kSigmoid, x.data(), y.data(), 6, nullptr);

@@ -1,4 +1,5 @@
-// The gather-scatter projection: optimal among all legal masks of tiny matrices, legal on larger ones, and its refusals.
+// The gather-scatter projection: optimal among all legal masks of tiny matrices, legal on larger ones, and its
+// refusals.
 #include "project.h"
 
 #include <cmath>
@@ -39,7 +40,8 @@ double total(const std::vector<double>& scores, const std::vector<uint8_t>& mask
   return sum;
 }
 
-int project(const Case& c, const std::vector<double>& scores, const uint8_t* keep, int64_t bundles, std::vector<uint8_t>& mask) {
+int project(const Case& c, const std::vector<double>& scores, const uint8_t* keep, int64_t bundles,
+            std::vector<uint8_t>& mask) {
   mask.assign(scores.size(), 7);
   return gsm_project_gs(scores.data(), keep, c.rows, c.columns, c.banks, c.per_row, bundles, mask.data());
 }
@@ -93,14 +95,15 @@ void larger() {
 void refusals() {
   std::vector<double> scores(32, 1.0);
   std::vector<uint8_t> mask;
-  for (const Case& c : {Case{4, 8, 8, 3}, Case{3, 8, 4, 2}, Case{4, 6, 4, 1}, Case{0, 8, 4, 1}, Case{4, 8, 0, 1}, Case{4, 8, 4, 0}})
+  for (const Case& c :
+       {Case{4, 8, 8, 3}, Case{3, 8, 4, 2}, Case{4, 6, 4, 1}, Case{0, 8, 4, 1}, Case{4, 8, 0, 1}, Case{4, 8, 4, 0}})
     CHECK(project(c, scores, nullptr, 1, mask) == GSM_PROJECT_BAD_SHAPE);
   const Case good{4, 8, 4, 1};
   CHECK(project(good, scores, nullptr, -1, mask) == GSM_PROJECT_BAD_SHAPE);
   CHECK(project(good, scores, nullptr, 9, mask) == GSM_PROJECT_BAD_SHAPE);
   scores[5] = NAN;
   CHECK(project(good, scores, nullptr, 1, mask) == GSM_PROJECT_NAN);
-  CHECK(mask[0] == 7);   // untouched
+  CHECK(mask[0] == 7);  // untouched
 }
 
 }  // namespace
