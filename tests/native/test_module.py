@@ -144,7 +144,7 @@ def test_wrong_inputs_are_refused(session, inputs, batch, message):
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"threads": 0}, "argument", "expected threads from 1 to 1024, got 0"),
+        ({"threads": 0}, "argument", "expected threads from 1 to 256, got 0"),
         ({"max_batch": -1}, "argument", "expected max_batch >= 0"),
         ({"max_batch": 1}, "argument", "expected max_batch from 2 to 5"),
         ({"max_batch": 6}, "argument", "expected max_batch from 2 to 5"),
