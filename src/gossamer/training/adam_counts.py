@@ -17,7 +17,9 @@ which is exact for Adam and AdamW (decoupled decay, amsgrad, maximize, foreach, 
 not the division). A weight leaves the books when beta^tau is below the rounding of its type, for both betas.
 """
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,19 +29,26 @@ from torch.optim import Optimizer
 _NEVER = -1  # birth of a weight that has the tensor's own count
 
 
+@dataclass(kw_only=True)
+class _Grown:
+    """The grown entries of one weight, listed once an edit, so that a step touches only them and never waits for the device."""
+
+    places: tuple[Tensor, ...]  # indices of the entries
+    which: Tensor  # for every entry, which of `births` it has
+    births: Tensor  # distinct births, ascending
+    oldest: int  # the first of them
+    now: int  # the optimizer's step count of this weight
+
+
 class AdamCounts:
     """The births of grown weights: per weight tensor, the optimizer's step count when an entry was grown.
 
-    `births[name]` is an int32 tensor of the weight's shape, -1 where the tensor's own count is right. Entries that need correction
-    are listed once an edit, so that a step touches only them.
+    `births[name]` is an int32 tensor of the weight's shape, -1 where the tensor's own count is right.
     """
 
     def __init__(self) -> None:
         self.births: dict[str, Tensor] = {}
-        self._places: dict[
-            str, tuple[tuple[Tensor, ...], Tensor]
-        ] = {}  # indices of the grown, and which birth each has
-        self._distinct: dict[str, tuple[int, ...]] = {}
+        self._grown: dict[str, _Grown] = {}
 
     def record(self, name: str, weight: Tensor, optimizer: Optimizer, grown: Tensor, dropped: Tensor) -> None:
         """Notes an edit of `weight`: `grown` and `dropped` are bool tensors of its shape (grown wins where both are set)."""
@@ -53,7 +62,7 @@ class AdamCounts:
         births.masked_fill_(dropped, _NEVER)
         births.masked_fill_(grown, step if step is not None else 0)
         self.births[name] = births
-        self._places.pop(name, None)
+        self._grown.pop(name, None)
 
     def correct(self, name: str, weight: Tensor, optimizer: Optimizer, group: Mapping[str, Any]) -> None:
         """After the optimizer's step: turns its update of the grown entries of `weight` into the update of their own counts.
@@ -62,49 +71,62 @@ class AdamCounts:
         """
         if name not in self.births:
             return
-        now = self._step(optimizer, weight)
-        assert now is not None  # a weight that grew has been stepped
-        beta1, beta2 = (float(beta) for beta in group["betas"])
-        if name not in self._places:
-            self._list_places(name)
-        if not self._distinct[name]:
+        if name in self._grown:
+            self._grown[name].now += 1
+        else:
+            self._list(name, weight, optimizer)
+        if name not in self.births:
             return
-        places, which = self._places[name]
-        ages = [now - birth for birth in self._distinct[name]]
-        state = optimizer.state[weight]
+        grown = self._grown[name]
+        beta1, beta2 = (float(beta) for beta in group["betas"])
+        learning_rate, eps, now = group["lr"], float(group["eps"]), grown.now
+        state, ages = optimizer.state[weight], now - grown.births
         second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
-        first_moment, root = state["exp_avg"][places], second[places].sqrt()
-        learning_rate, eps = float(group["lr"]), float(group["eps"])
-
-        def per_entry(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=weight.dtype, device=weight.device)[which]
-
+        first_moment, root = state["exp_avg"][grown.places], second[grown.places].sqrt()
+        rate = (learning_rate / _grown_up(beta1, ages))[grown.which]
+        scale = _grown_up(beta2, ages).sqrt()[grown.which]
         taken = first_moment * (learning_rate / (1 - beta1**now)) / (root / (1 - beta2**now) ** 0.5 + eps)
-        rate = per_entry([learning_rate / (1 - beta1**age) for age in ages])
-        scale = per_entry([(1 - beta2**age) ** 0.5 for age in ages])
         own = first_moment * rate / (root / scale + eps)
-        weight.index_put_(places, taken - own, accumulate=True)
-
-        negligible = torch.finfo(weight.dtype).eps / 4
-        if any(max(beta1, beta2) ** age < negligible for age in ages):
-            old = max(birth for birth, age in zip(self._distinct[name], ages, strict=True)
-                      if max(beta1, beta2) ** age < negligible)  # fmt: skip
-            self.births[name].masked_fill_(self.births[name] <= old, _NEVER)
-            self._places.pop(name)
+        weight.index_put_(grown.places, (taken - own).to(weight.dtype), accumulate=True)
+        if max(beta1, beta2) ** (now - grown.oldest) < torch.finfo(weight.dtype).eps / 4:
+            births = self.births[name]
+            births.masked_fill_(births == grown.oldest, _NEVER)
+            del self._grown[name]
 
     def load(self, births: Mapping[str, Tensor]) -> None:
         """Takes over saved births."""
         self.births = {name: tensor.clone() for name, tensor in births.items()}
-        self._places.clear()
+        self.forget_places()
 
-    def _list_places(self, name: str) -> None:
-        births = self.births[name]
+    def forget_places(self) -> None:
+        """The optimizer's step counts have changed (its state was loaded): read them again."""
+        self._grown.clear()
+
+    def _list(self, name: str, weight: Tensor, optimizer: Optimizer) -> None:
+        """Lists the grown entries of `weight`; one that has none any more leaves the books."""
+        births = self.births[name].to(weight.device)
         places = births.ne(_NEVER).nonzero(as_tuple=True)
         distinct, which = torch.unique(births[places], return_inverse=True)
-        self._places[name] = (places, which)
-        self._distinct[name] = tuple(int(birth) for birth in distinct.tolist())
+        if not len(distinct):
+            del self.births[name]
+            return
+        now = self._step(optimizer, weight)
+        assert now is not None  # a weight that grew has been stepped
+        self.births[name] = births
+        self._grown[name] = _Grown(
+            places=places,
+            which=which,
+            births=distinct.to(torch.promote_types(weight.dtype, torch.float32)),
+            oldest=int(distinct[0]),
+            now=now,
+        )
 
     @staticmethod
     def _step(optimizer: Optimizer, weight: Tensor) -> int | None:
         state = optimizer.state.get(weight, {}) if weight in optimizer.state else {}
         return int(state["step"].item()) if "step" in state else None
+
+
+def _grown_up(beta: float, ages: Tensor) -> Tensor:
+    """1 - beta^age, without cancellation at small ages."""
+    return -torch.expm1(ages * (math.log(beta) if beta else -math.inf))

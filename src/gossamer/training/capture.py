@@ -1,8 +1,8 @@
 """Dense gradients, taken at edit steps before they are masked.
 
 Growth by gradient ranks absent weights, whose gradients the engine is about to zero. They are copied when `mask_gradients` (or the
-optimizer's pre-hook) first sees them. A loop may do both, in any order: what has been taken is taken again only if the gradients are
-another tensor, or hold a non-zero value at a dropped place, which means that a later backward pass has written them.
+optimizer's pre-hook) first sees them. A loop may do both, and clip in between, in place or with new tensors: what has been taken is
+taken again only if a dropped place holds a non-zero value, which means that a later backward pass has written it.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,6 @@ class DenseGradients:
 
     def __init__(self) -> None:
         self._taken: dict[str, Tensor] = {}
-        self._sources: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def take(self, owner: MaskOwner, names: Iterable[str]) -> None:
@@ -27,11 +26,8 @@ class DenseGradients:
             if gradient is None:
                 self._taken.pop(name, None)
                 continue
-            masked_since = name in self._taken and not bool(gradient[~owner.kept[name]].any())
-            if masked_since and self._sources[name] is gradient:
-                continue
-            self._taken[name] = gradient.detach().clone()
-            self._sources[name] = gradient
+            if name not in self._taken or bool(gradient[~owner.kept[name]].any()):
+                self._taken[name] = gradient.detach().clone()
 
     def divide(self, scale: Tensor) -> None:
         """Undoes a loss scale that the optimizer itself would remove (fused optimizers under a scaler)."""
@@ -43,4 +39,3 @@ class DenseGradients:
 
     def clear(self) -> None:
         self._taken.clear()
-        self._sources.clear()

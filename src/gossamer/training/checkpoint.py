@@ -7,9 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from gossamer.errors import CheckpointError
+from gossamer.training.masks import digest_of
 from gossamer.training.reports import EditRecord, LayerChange
 
 VERSION = 1
+_KEYS = {"version", "method", "seed", "step", "event", "peak_kept", "masks", "mask_hash", "births", "history"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +45,14 @@ class Saved:
 
 def from_state(state: object, *, method: str, shapes: Mapping[str, tuple[int, ...]]) -> Saved:
     """The memory in `state`, if it belongs to this method and to weights of these shapes; otherwise CheckpointError."""
-    if not isinstance(state, Mapping) or "masks" not in state or "version" not in state:
+    if not isinstance(state, Mapping) or not state.keys() >= _KEYS:
         keys = (
             ", ".join(str(key) for key in list(state)[:5])
             if isinstance(state, Mapping)
             else type(state).__name__
         )
         raise CheckpointError(
-            f"expected the state_dict of a Sparsifier (version, masks, step, …), got {keys}"
+            f"expected the state_dict of a Sparsifier ({', '.join(sorted(_KEYS))}), got {keys}"
         )
     if state["version"] != VERSION:
         raise CheckpointError(
@@ -70,6 +72,10 @@ def from_state(state: object, *, method: str, shapes: Mapping[str, tuple[int, ..
             raise CheckpointError(
                 f"this state belongs to another model: expected a mask of {name!r} of shape {shapes[name]}, got {tuple(mask.shape)}"
             )
+    if digest_of(masks) != state["mask_hash"]:
+        raise CheckpointError(
+            f"this state is damaged: expected masks whose hash is {state['mask_hash']}, got {digest_of(masks)}; load an earlier one"
+        )
     if state["method"] != method:
         raise CheckpointError(
             f"this state belongs to another run: expected {method}, got {state['method']}; to go on with its masks under another "

@@ -54,6 +54,11 @@ class Editor:
             int(kept[name].sum()) if name in kept else shape.numel for name, shape in self.shapes.items()
         )
 
+    def forget_births(self) -> None:
+        """Another optimizer has come, whose step counts mean nothing to the births noted so far."""
+        if self.adam is not None:
+            self.adam = AdamCounts()
+
     def take_gradients(self, next_step: int) -> None:
         """Copies the dense gradients that the edits after this step will rank."""
         names = {

@@ -33,28 +33,47 @@ class Counts(Protocol):
 
 @dataclass(frozen=True)
 class AtSparsity:
-    """The counts that the method's allocation gives at this network sparsity; None for a pattern that fixes its own."""
+    """The counts that the method's allocation gives at this network sparsity; None for a pattern that fixes its own.
+
+    `on_the_way_to` is a higher sparsity still to come: no weight gets fewer entries than it will have there. Rounding shares to whole
+    units may take a unit from one layer at the lower sparsity that it has again at the higher one (the Alabama paradox), and a
+    method that only prunes could not give it back.
+    """
 
     sparsity: float | None
+    on_the_way_to: float | None = None
 
     def __call__(self, state: CountState) -> Mapping[str, int]:
-        return state.allocate(self.sparsity)
+        counts = state.allocate(self.sparsity)
+        if self.on_the_way_to is None:
+            return counts
+        final = state.allocate(self.on_the_way_to)
+        return {name: max(count, final[name]) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
 class WithoutFraction:
     """All but this fraction of the active entries of each weight, to the nearest legal count (halfway: fewer are kept).
 
+    No more is dropped than there are absent entries to exchange it for: a layer that an allocation keeps whole stays as it is.
+
     >>> state = CountState(num_kept={"w": 10}, legal={"w": range(0, 21)}, allocate=lambda sparsity: {})
     >>> [WithoutFraction(fraction)(state)["w"] for fraction in (0.0, 0.04, 0.3, 1.0)]
     [10, 10, 7, 0]
+    >>> [WithoutFraction(0.3)(CountState(num_kept={"w": 10}, legal={"w": range(0, size + 1)}, allocate=dict))["w"] for size in (11, 10)]
+    [9, 10]
     """
 
     fraction: float
 
     def __call__(self, state: CountState) -> Mapping[str, int]:
         return {
-            name: min(kept, nearest_count(state.legal[name], kept * (1.0 - self.fraction)))
+            name: min(
+                kept,
+                nearest_count(
+                    state.legal[name], kept - min(kept * self.fraction, state.legal[name][-1] - kept)
+                ),
+            )
             for name, kept in state.num_kept.items()
         }
 

@@ -9,8 +9,9 @@ A step that a gradient scaler skipped is no step. Random choices come from one g
 decides, the others receive. The model keeps the keys of the dense model; everything the engine remembers is in its own `state_dict()`.
 """
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,14 @@ from torch.utils.hooks import RemovableHandle
 from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import parse_pattern
-from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.checkpoint import Saved, from_state
+from gossamer.training.copies import Average, find_copies
 from gossamer.training.counting import check_reachable
 from gossamer.training.editor import Editor
 from gossamer.training.guard import LoadGuard, owners_of, place
 from gossamer.training.layers import choose, find_weights
-from gossamer.training.masks import MaskOwner, named_copies, put_given
+from gossamer.training.loaded import LoadedWeights
+from gossamer.training.masks import MaskOwner, put_given
 from gossamer.training.methods.method import Method, final_sparsity
 from gossamer.training.optimizers import Support, check_optimizer
 from gossamer.training.protection import Protection
@@ -61,7 +63,7 @@ class Sparsifier:
         seed: int = 0,
         protect: Protection | None = None,
         layers: Sequence[str] | None = None,
-        ema: nn.Module | Mapping[str, Tensor] | Iterable[nn.Module | Mapping[str, Tensor]] = (),
+        ema: Average | Iterable[Average] = (),
         masks: Mapping[str, Tensor] | None = None,
         adam_counts: str = "per_weight",
     ) -> None:
@@ -104,17 +106,17 @@ class Sparsifier:
             seed=seed,
             per_weight_counts=adam_counts == "per_weight",
         )
-        self._copies = named_copies(ema, chosen.masked)
+        self._copies = find_copies(ema, chosen.masked)
         self._optimizer: Optimizer | None = None
+        self._last_optimizer: weakref.ref[Optimizer] | None = None
+        self._followed: tuple[Tensor, ...] = ()  # the parameters that the optimizer was found to hold
         self._support: Support | None = None
         self._hooks: list[RemovableHandle] = []
         self._guards: list[RemovableHandle] = []
         self._finalized = False
         self._calls = StepCalls()
         self._state_dirty = True  # something may have written optimizer state at dropped places
-        self._unmasked: (
-            dict[str, Tensor] | None
-        ) = {}  # weights before their first masking, until the first step
+        self._loaded = LoadedWeights(self._owner)
         if optimizer is not None:
             self._checked(optimizer)
 
@@ -174,15 +176,18 @@ class Sparsifier:
     # What a user's loop calls.
 
     def attach(self, optimizer: Optimizer) -> Summary:
-        """Starts to follow `optimizer`: from now on its steps are this Sparsifier's steps."""
+        """Starts to follow `optimizer`: from now on its steps are this Sparsifier's steps, and weights obey their masks at once."""
         self._check_alive()
         if self._optimizer is not None:
             raise EngineError(
                 "this Sparsifier is attached to an optimizer already: expected one; detach() it first"
             )
         self._support = self._checked(optimizer)
-        self._optimizer = optimizer
-        self._state_dirty = True
+        if self._last_optimizer is not None and self._last_optimizer() is not optimizer:
+            self._editor.forget_births()
+        self._optimizer, self._last_optimizer = optimizer, weakref.ref(optimizer)
+        self._owner.mask_weights()
+        self._optimizer_loaded(optimizer)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -191,13 +196,12 @@ class Sparsifier:
         return self.summary()
 
     def detach(self) -> Summary:
-        """Stops following the optimizer. Masks stay; another optimizer may be attached (its state starts afresh)."""
+        """Stops following the optimizer: it trains densely from now on. Masks stay. The same optimizer, or another one, may be attached
+        later."""
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._optimizer, self._support = [], None, None
         self._editor.gradients.clear()
-        if self._editor.adam is not None:
-            self._editor.adam = AdamCounts()
         return self.summary()
 
     def mask_gradients(self) -> None:
@@ -218,7 +222,8 @@ class Sparsifier:
         summary = self.detach()
         for guard in self._guards:
             guard.remove()
-        self._guards, self._unmasked, self._finalized = [], None, True
+        self._loaded.forget()
+        self._guards, self._finalized = [], True
         return FinalReport(summary=summary, history=self.history, zeroed=stray)
 
     def state_dict(self) -> dict[str, Any]:
@@ -254,11 +259,11 @@ class Sparsifier:
         editor.gradients.clear()
         if editor.adam is not None:
             editor.adam.load(saved.births)
-        self._owner.restore(self._unmasked or {})
+        self._loaded.give_back()
+        self._loaded.note(self._owner.slots)
         for name, mask in saved.masks.items():
             self._owner.put(name, mask)
         editor.digest()
-        self._keep_unmasked([])
         self._owner.mask_weights()
         self._state_dirty = True
         return self.summary()
@@ -270,6 +275,9 @@ class Sparsifier:
     ) -> tuple[Any, Any] | None:
         if not self._calls.begins():
             return None
+        weights = self._weights()
+        if any(now is not then for now, then in zip(weights.values(), self._followed, strict=True)):
+            self._support = self._checked(optimizer)  # parameters were replaced: load_state_dict(assign=True)
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
             self._gradients_ready(optimizer)
@@ -305,7 +313,7 @@ class Sparsifier:
         assert self._support is not None
         self._apply_masks(with_state=edited or self._state_dirty or not self._support.zero_is_fixed)
         self._state_dirty = False
-        self._unmasked = None
+        self._loaded.forget()
         self._editor.gradients.clear()
 
     @torch.no_grad()
@@ -334,29 +342,34 @@ class Sparsifier:
         self._editor.run(0, None)
         self._editor.digest()
         self._editor.note_kept(start=True)
-        self._keep_unmasked(self._owner.slots)
+        self._loaded.note(self._owner.slots)
         self._owner.mask_weights()
-
-    def _keep_unmasked(self, names: Iterable[str]) -> None:
-        """Before the first step, remembers weights as they came. A checkpoint may bring other masks after the weights: then these are the
-        values to mask, not what the first masks have left of them."""
-        if self._unmasked is not None:
-            for name in names:
-                if name in self._unmasked or not bool(self.masks[name].all()):
-                    self._unmasked[name] = self._owner.slots[name].weight.detach().clone()
 
     def _weights_loaded(self, module: nn.Module) -> None:
         """After a checkpoint was loaded into a module: its weights obey their masks again at once."""
-        self._keep_unmasked([name for name, slot in self._owner.slots.items() if slot.module is module])
+        self._loaded.note([name for name, slot in self._owner.slots.items() if slot.module is module])
         self._owner.mask_weights()
 
     def _optimizer_loaded(self, optimizer: Optimizer) -> None:
         self._state_dirty = True
+        if self._editor.adam is not None:
+            self._editor.adam.forget_places()
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: slot.weight for name, slot in self._owner.slots.items()}
 
     def _checked(self, optimizer: Optimizer) -> Support:
-        weights = {name: slot.weight for name, slot in self._owner.slots.items()}
-        return check_optimizer(
+        weights = self._weights()
+        support = check_optimizer(
             optimizer, self.method, weights, per_weight_counts=self._editor.adam is not None
+        )
+        self._followed = tuple(weights.values())
+        return support
+
+    def __reduce__(self) -> NoReturn:
+        raise EngineError(
+            "a Sparsifier cannot be copied or pickled, because it hooks into one model and one optimizer: expected its state_dict(); save "
+            "that, and load it into a Sparsifier made for the copies"
         )
 
     def _check_alive(self) -> None:

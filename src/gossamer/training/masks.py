@@ -5,17 +5,17 @@ are filled, not multiplied, because 0 * inf and 0 * nan are nan, and because a n
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, PatternError
 from gossamer.sparsity.patterns import Pattern
 from gossamer.sparsity.view import as_matrix
-from gossamer.training.layers import Slot, unwrap
+from gossamer.training.layers import Slot
 from gossamer.training.optimizers import state_tensors
 
 
@@ -40,12 +40,11 @@ class MaskOwner:
     def put(self, name: str, mask: Tensor) -> None:
         """Replaces a mask. It is stored on the device and in the memory layout of its weight, so that filling is one plain pass."""
         weight = self.slots[name].weight
-        kept = torch.empty_like(weight, dtype=torch.bool, requires_grad=False).copy_(mask)
-        self._kept[name] = kept
-        if bool(kept.all()):
+        self._kept[name] = _placed(mask, weight)
+        if bool(mask.all()):
             self._dropped.pop(name, None)
         else:
-            self._dropped[name] = ~kept
+            self._dropped[name] = _placed(~mask, weight)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -66,11 +65,12 @@ class MaskOwner:
                 tensor.masked_fill_(dropped, 0)
 
     @torch.no_grad()
-    def mask_copies(self, copies: Iterable[Mapping[str, Tensor]]) -> None:
-        """Masks averaged copies of the weights, each a mapping from weight name to tensor."""
-        for copy in copies:
+    def mask_copies(self, copies: Iterable[Callable[[str], Tensor]]) -> None:
+        """Masks averaged copies of the weights, each a function from weight name to the tensor of now."""
+        for tensor_of in copies:
             for name, dropped in self._current():
-                copy[name].masked_fill_(dropped.to(copy[name].device), 0.0)
+                tensor = tensor_of(name)
+                tensor.masked_fill_(dropped.to(tensor.device), 0.0)
 
     @torch.no_grad()
     def start_entries(self, name: str, where: Tensor, values: Tensor, optimizer: Optimizer | None) -> None:
@@ -82,9 +82,12 @@ class MaskOwner:
 
     @torch.no_grad()
     def restore(self, values: Mapping[str, Tensor]) -> None:
-        """Writes back weights as they were before they were masked."""
+        """Writes back weights as they were before they were masked, except those that somebody has written since."""
         for name, tensor in values.items():
-            self.slots[name].weight.copy_(tensor)
+            weight = self.slots[name].weight
+            masked = tensor.masked_fill(~self._kept[name].to(tensor.device), 0.0)
+            if (weight.dtype, weight.device) == (masked.dtype, masked.device) and torch.equal(weight, masked):
+                weight.copy_(tensor)
 
     @torch.no_grad()
     def count_stray(self) -> int:
@@ -93,22 +96,30 @@ class MaskOwner:
 
     def digest(self) -> str:
         """SHA-256 of all masks, in order of name: the same on every rank, device and memory layout."""
-        digest = hashlib.sha256()
-        for name in sorted(self._kept):
-            digest.update(name.encode())
-            digest.update(self._kept[name].cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of(self._kept)
 
     def _current(self) -> list[tuple[str, Tensor]]:
         """Names and dropped entries, moved first where a weight has changed its device or layout."""
         for name, dropped in self._dropped.items():
             weight = self.slots[name].weight
             if weight.device != dropped.device or weight.stride() != dropped.stride():
-                self._kept[name] = torch.empty_like(weight, dtype=torch.bool, requires_grad=False).copy_(
-                    self._kept[name]
-                )
-                self._dropped[name] = ~self._kept[name]
+                self._kept[name] = _placed(self._kept[name], weight)
+                self._dropped[name] = _placed(dropped, weight)
         return list(self._dropped.items())
+
+
+def _placed(mask: Tensor, weight: Tensor) -> Tensor:
+    """A copy of `mask` on the device and with the strides of `weight` (`~mask` itself forgets the strides of dimensions of size 1)."""
+    return torch.empty_like(weight, dtype=torch.bool, requires_grad=False).copy_(mask)
+
+
+def digest_of(masks: Mapping[str, Tensor]) -> str:
+    """SHA-256 of masks, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(masks):
+        digest.update(name.encode())
+        digest.update(masks[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def put_given(owner: MaskOwner, masks: Mapping[str, Tensor], pattern: Pattern) -> None:
@@ -126,29 +137,3 @@ def put_given(owner: MaskOwner, masks: Mapping[str, Tensor], pattern: Pattern) -
             raise PatternError(f"masks: {name!r}: {error}") from None
     for name in owner.slots:
         owner.put(name, masks[name])
-
-
-def named_copies(averages: object, slots: Mapping[str, Slot]) -> tuple[dict[str, Tensor], ...]:
-    """The weights of user-registered averaged copies: modules (a deep copy, AveragedModel) or mappings from name to tensor."""
-    listed = (averages,) if isinstance(averages, (nn.Module, Mapping)) else tuple(averages)  # type: ignore[arg-type]
-    found = []
-    for average in listed:
-        if isinstance(average, nn.Module):
-            tensors = {
-                name.replace("_orig_mod.", ""): tensor
-                for name, tensor in unwrap(average).state_dict(keep_vars=True).items()
-            }
-        elif isinstance(average, Mapping):
-            tensors = dict(average)
-        else:
-            raise EngineError(
-                f"ema: expected modules or mappings from weight name to tensor, got {type(average).__name__}"
-            )
-        for name, slot in slots.items():
-            if name not in tensors or tensors[name].shape != slot.weight.shape:
-                got = tuple(tensors[name].shape) if name in tensors else "nothing of this name"
-                raise EngineError(
-                    f"ema: expected a copy of {name!r} of shape {tuple(slot.weight.shape)}, got {got}"
-                )
-        found.append({name: tensors[name].detach() for name in slots})
-    return tuple(found)

@@ -87,6 +87,12 @@ def check_optimizer(
             f"{who} corrects its bias with one step count a tensor, and {how} grows weights that need their own: expected SGD, Adam or "
             "AdamW; or accept the shared count with adam_counts='shared'"
         )
+    frozen = next((name for name, weight in weights.items() if not weight.requires_grad), None)
+    if method.grows and frozen is not None:
+        raise EngineError(
+            f"{frozen!r} is frozen (requires_grad is False), and {how} would exchange what it has learned for grown weights that cannot "
+            "learn: expected weights that train; leave it dense with Protection(names=…), or use static or one_shot"
+        )
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, weight in weights.items():
         if weight.requires_grad and id(weight) not in held:

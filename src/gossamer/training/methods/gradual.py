@@ -67,9 +67,10 @@ class Gradual:
         due = self.start <= step <= self.stop and ((step - self.start) % self.every == 0 or step == self.stop)
         if not due:
             return ()
+        final = final_sparsity(self)
         now = cubic(self.initial_sparsity, self._final, begin=self.start, end=self.stop)(step)
-        target = final_sparsity(self) if step == self.stop else now
-        return (Edit(drop_to=AtSparsity(target), drop_by=CRITERIA[self.criterion]),)
+        target = AtSparsity(final) if step == self.stop else AtSparsity(now, on_the_way_to=final)
+        return (Edit(drop_to=target, drop_by=CRITERIA[self.criterion]),)
 
     @property
     def _final(self) -> float:
