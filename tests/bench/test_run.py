@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from gossamer import bench
 from gossamer.bench import memory
@@ -107,3 +108,50 @@ def test_memory_of_a_fresh_process(tmp_path):
     measured = memory.measure("gossamer", tokens(tmp_path), batch=1, threads=1, shapes=[(1, 3, 16)])
     assert 2**20 < measured.resident <= measured.peak
     assert abs(measured.own) < measured.resident
+
+
+def test_a_twin_that_is_another_network(tmp_path):
+    with pytest.raises(RuntimeFailure, match=r"expected a dense twin with inputs of shape .*another network"):
+        bench.run(images(tmp_path), dense=tokens(tmp_path), engines=["gossamer"], rounds=1)
+
+
+def test_data_of_another_task(tmp_path):
+    inputs = np.zeros((4, 1, 28, 28), np.float32)
+    for keyword, value in (("calibration", inputs), ("labelled", (inputs, np.zeros(4, np.int64)))):
+        with pytest.raises(
+            RuntimeFailure, match=rf"{keyword} inputs: expected .*\(4, 11, 9\), got \(1, 28, 28\)"
+        ):
+            bench.run(images(tmp_path), engines=["gossamer"], rounds=1, **{keyword: value})
+
+
+@pytest.mark.parametrize("engine", ["torch", "gossamer"])
+def test_batch_outside_of_the_range_whatever_the_engine(tmp_path, engine):
+    with pytest.raises(RuntimeFailure, match="batch: expected 1 to"):
+        bench.run(tokens(tmp_path), engines=[engine], batch=9, rounds=1)
+
+
+def test_a_network_with_a_fixed_batch_is_measured_with_it(tmp_path):
+    from torch import nn
+
+    from gossamer.export import pack
+
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.fc(x.view(2, 6))
+
+    path = tmp_path / "fixed.safetensors"
+    pack(Fixed(), torch.randn(2, 6), path)
+    engines = ["torch", "gossamer"]
+    labelled = (np.zeros((5, 6), np.float32), np.zeros(5, np.int64))
+    result = bench.run(path, engines=engines, rounds=1, with_memory=False, labelled=labelled)
+    assert result.batch == 2
+    assert result.engines[0].accuracy == result.engines[1].accuracy
+
+
+def test_engine_names_with_hyphens(tmp_path):
+    result = bench.run(tokens(tmp_path), engines=["gossamer", "openvino-int8"], rounds=1, with_memory=False)
+    assert [row.engine for row in result.engines] == ["gossamer", "openvino_int8"]

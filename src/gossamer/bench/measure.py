@@ -1,9 +1,9 @@
 """Timing several engines fairly on a noisy machine.
 
-The engines take turns: a round gives every engine one burst of calls, the order rotates from round to round,
-so that a slow phase of the machine hits all alike. The first call of a burst pays for the caches that the
-engine before it has filled; it is recorded apart (`cold`), the others are the `hot` ones that p50 and p95
-speak of. Ratios are of medians, minima stand beside them.
+The engines take turns: a round gives every engine one burst of calls, the order changes from round to round,
+so that a slow phase of the machine hits all alike and every engine follows every other one equally often. The
+first call of a burst pays for the caches that the engine before it has filled; it is recorded apart (`cold`),
+the others are the `hot` ones that p50 and p95 speak of. Ratios are of medians, minima stand beside them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -22,8 +23,8 @@ import numpy as np
 class Timing:
     """Latency of one engine in milliseconds; `calls` hot calls were measured.
 
-    >>> Timing.of([1.0, 2.0, 3.0, 4.0], cold=[5.0])
-    Timing(p50=2.5, p95=3.85, minimum=1.0, cold_p50=5.0, calls=4)
+    >>> Timing.of([1.0, 3.0, 3.0], cold=[5.0])
+    Timing(p50=3.0, p95=3.0, minimum=1.0, cold_p50=5.0, calls=3)
     """
 
     p50: float
@@ -38,7 +39,7 @@ class Timing:
         p50, p95 = np.percentile(hot, [50, 95])
         return cls(
             p50=float(p50),
-            p95=round(float(p95), 12),
+            p95=float(p95),
             minimum=min(hot),
             cold_p50=float(np.median(cold)),
             calls=len(hot),
@@ -47,18 +48,26 @@ class Timing:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[tuple[int, ...]]:
-    """Keep this process on its first `threads` allowed CPUs; yields them (empty where the system cannot
-    pin)."""
+    """Keep this process, threads that exist already included, on its first `threads` allowed CPUs; yields
+    them (empty where the system cannot pin)."""
     if not hasattr(os, "sched_setaffinity"):
         yield ()
         return
     allowed = os.sched_getaffinity(0)
     chosen = tuple(sorted(allowed)[:threads])
-    os.sched_setaffinity(0, chosen)
+    _pin_all(set(chosen))
     try:
         yield chosen
     finally:
-        os.sched_setaffinity(0, allowed)
+        _pin_all(allowed)
+
+
+def _pin_all(cpus: set[int]) -> None:
+    """sched_setaffinity concerns one thread; pools that a library started earlier would keep their CPUs."""
+    tasks = Path("/proc/self/task")
+    for task in tasks.iterdir() if tasks.is_dir() else [Path("0")]:
+        with suppress(ProcessLookupError):  # a thread that has ended meanwhile
+            os.sched_setaffinity(int(task.name), cpus)
 
 
 def interleave(
@@ -81,8 +90,7 @@ def interleave(
     gc.disable()
     try:
         for round_index in range(rounds):
-            shift = round_index % len(names)
-            for name in names[shift:] + names[:shift]:
+            for name in _order(names, round_index):
                 times = _time(calls[name], burst[name])
                 cold[name].append(times[0])
                 hot[name].extend(times[1:])
@@ -92,6 +100,19 @@ def interleave(
         if collecting:
             gc.enable()
     return {name: Timing.of(hot[name], cold=cold[name]) for name in names}
+
+
+def _order(names: list[str], round_index: int) -> list[str]:
+    """Whose turn it is in a round: rows of a Williams design (first, next, last, third, last but one, ...,
+    shifted by one each round), then the same rows backwards.
+
+    >>> [''.join(_order(list("abc"), index)) for index in range(6)]
+    ['abc', 'bca', 'cab', 'cba', 'acb', 'bac']
+    """
+    count = len(names)
+    zigzag = [(place + 1) // 2 if place % 2 else -place // 2 for place in range(count)]
+    turns = [names[(step + round_index) % count] for step in zigzag]
+    return turns if (round_index // count) % 2 == 0 else turns[::-1]
 
 
 def _burst_length(call: Callable[[], object], burst_ms: float) -> int:

@@ -47,17 +47,21 @@ def run(
     progress: called with one line of text a phase. An engine that cannot run is reported with the reason, it
     does not end the benchmark.
 
-    Raises RuntimeFailure for unknown engines, thread counts above this process's CPUs and batches outside
-    the file's range.
+    Raises RuntimeFailure for unknown engines, thread counts above this process's CPUs, batches outside the
+    file's range, a dense twin with other inputs, and images that do not fit.
     """
     names = _checked(engines, threads)
     rounds = rounds if rounds is not None else (QUICK_ROUNDS if quick else ROUNDS)
+    if rounds < 1:
+        raise RuntimeFailure(f"rounds: expected at least 1, got {rounds}")
     subject = Subject(
         packed=Path(packed), dense=None if dense is None else Path(dense), calibration=calibration
     )
     tell = progress or (lambda line: None)
     twin = DenseNetwork.of(subject.packed)
+    batch = twin.checked_batch(batch)
     shapes = twin.input_shapes(batch)
+    _check_data(twin, subject, None if labelled is None else labelled[0])
     inputs = random_inputs(shapes, seed)
     with tempfile.TemporaryDirectory() as folder, pinned(threads):
         artifacts: dict[str, Artifact] = {}
@@ -130,6 +134,24 @@ def _checked(engines: Sequence[str], threads: int) -> list[str]:
     if not 1 <= threads <= cpus:
         raise RuntimeFailure(f"expected 1 to {cpus} threads (the CPUs this process may use), got {threads}")
     return names
+
+
+def _check_data(twin: DenseNetwork, subject: Subject, images: np.ndarray | None) -> None:
+    """The dense twin takes what the packed network takes, and so do the images, if there are any."""
+    expected = [value.shape[1:] for value in twin.network.inputs]
+    if subject.dense is not None:
+        found = [value.shape[1:] for value in DenseNetwork.of(subject.dense).network.inputs]
+        if found != expected:
+            raise RuntimeFailure(
+                f"{subject.dense}: expected a dense twin with inputs of shape {expected}, got {found}; "
+                "is it another network?"
+            )
+    for name, data in (("labelled", images), ("calibration", subject.calibration)):
+        if data is not None and [data.shape[1:]] != expected:
+            raise RuntimeFailure(
+                f"{name} inputs: expected examples of shape {', '.join(map(str, expected))}, got {data.shape[1:]}; "
+                "choose the task that this network was trained for"
+            )
 
 
 def _call(run_engine: Run, inputs: list[np.ndarray]) -> Callable[[], object]:

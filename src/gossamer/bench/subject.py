@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.errors import RuntimeFailure
 from gossamer.formats import unpack
 from gossamer.formats.packed_file import PackedFile, read
 from gossamer.graph import Network, Node, WeightInfo, infer_shapes
@@ -50,6 +51,15 @@ class DenseNetwork:
         packed: PackedFile = read(path)
         weights = {name: unpack(weight)[0] for name, weight in packed.weights.items()}
         return cls(network=packed.manifest.network, weights=weights)
+
+    def checked_batch(self, batch: int) -> int:
+        """`batch`, or the network's own where it fixes one. RuntimeFailure outside of the file's range."""
+        for dim in self.network.dims.values():
+            if not dim.min <= batch <= dim.max:
+                raise RuntimeFailure(
+                    f"batch: expected {dim.min} to {dim.max}, as the file allows, got {batch}"
+                )
+        return batch if self.network.dims else int(self.network.inputs[0].shape[0])
 
     def input_shapes(self, batch: int) -> list[tuple[int, ...]]:
         """Concrete shapes of the inputs; a network with a fixed batch keeps its own."""

@@ -39,6 +39,12 @@ def bench(
     data: Annotated[str, typer.Option(help="Data of the task: embedded or full.")] = "embedded",
     input: Annotated[str | None, typer.Option(help="For MODEL: shape of an example, 1x3x224x224.")] = None,
     weights: Annotated[Path | None, typer.Option(help="For MODEL: its weights.")] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(help="For MODEL: prune it at once by magnitude, to measure its speed.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="For MODEL, pruned at once: unstructured, 2:4, gs:8,1, ...")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the JSON into this file.")
     ] = None,
@@ -50,7 +56,7 @@ def bench(
     Examples:
       gossamer bench model.safetensors
       gossamer bench model.safetensors --against onnxruntime,gossamer --threads 2 --json
-      gossamer bench mypackage.nets:small --input 1x3x224x224
+      gossamer bench mypackage.nets:small --input 1x3x224x224 --sparsity 0.9
     """
     import tempfile
     from json import dumps
@@ -62,7 +68,11 @@ def bench(
     labelled, calibration = (None, None) if task is None else examples(task, data)
     with tempfile.TemporaryDirectory() as scratch:
         if ":" in file and not Path(file).exists():
-            packed = _packed(file, Path(scratch), weights, input, batch)
+            packed = _packed(file, Path(scratch), weights, input, batch, sparsity, pattern)
+        elif sparsity is not None or pattern is not None:
+            raise RuntimeFailure(
+                f"--sparsity and --pattern prune package.module:callable; {file} is what it is"
+            )
         elif Path(file).is_file():
             packed = Path(file)
         else:
@@ -104,13 +114,27 @@ def examples(
     return (test, images.test.labels), calibration
 
 
-def _packed(spec: str, folder: Path, weights: Path | None, input_shape: str | None, batch: int) -> Path:
-    import torch
-
+def _packed(
+    spec: str,
+    folder: Path,
+    weights: Path | None,
+    input_shape: str | None,
+    batch: int,
+    sparsity: float | None,
+    pattern: str | None,
+) -> Path:
+    from gossamer.bench.fresh import prune_at_once
     from gossamer.cli.subjects import subject_of
-    from gossamer.export import pack
+    from gossamer.export import example_of, pack
 
+    if input_shape is None:
+        raise RuntimeFailure(
+            f"{spec}: expected --input with the shape of an example, such as --input 1x3x224x224"
+        )
     subject = subject_of(spec, weights=weights, input_shape=input_shape)
+    masks = subject.masks
+    if sparsity is not None or pattern is not None:
+        masks = prune_at_once(subject.model, sparsity=sparsity, pattern=pattern or "unstructured")
     path = folder / "packed.safetensors"
-    pack(subject.model, torch.randn(subject.input_shape), path, masks=subject.masks, max_batch=max(batch, 2))
+    pack(subject.model, example_of(input_shape), path, masks=masks, pattern=pattern, max_batch=max(batch, 2))
     return path

@@ -90,7 +90,7 @@ def _compile(path: Path, threads: int, engine: str) -> Run:
     outputs = range(len(compiled.outputs))
 
     def run(inputs: Arrays) -> Arrays:
-        request.infer(inputs, share_inputs=True)
+        request.infer(inputs, share_inputs=True, share_outputs=True)  # otherwise it copies the outputs, too
         return [np.array(request.get_output_tensor(index).data) for index in outputs]
 
     return run
