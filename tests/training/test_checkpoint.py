@@ -1,5 +1,7 @@
 """Saving and resuming: weights-only files, any order of loading, checkpoints of other runs."""
 
+import copy
+import io
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,65 @@ def test_resume_is_bit_equal_in_any_order_of_loading(order: str, late: bool, tmp
             assert torch.equal(value, twin_optimizer.state[b][key])
 
 
+@pytest.mark.parametrize("order", ["mos", "mso", "oms", "osm", "smo", "som"])
+def test_a_running_loop_rolls_back_in_any_order(order: str) -> None:
+    """The masks of the run that is undone must not destroy weights that those of the checkpoint keep."""
+    model, optimizer, sparsifier = start()
+    advance(model, optimizer, 0, 3)
+    saved = copy.deepcopy(
+        {"m": model.state_dict(), "o": optimizer.state_dict(), "s": sparsifier.state_dict()}
+    )
+    advance(model, optimizer, 3, 9)
+    end, history = [p.detach().clone() for p in model.parameters()], sparsifier.history
+    assert any(bool((mask != sparsifier.masks[name]).any()) for name, mask in saved["s"]["masks"].items())
+    loaders: dict[str, Any] = {"m": model, "o": optimizer, "s": sparsifier}
+    for key in order:
+        loaders[key].load_state_dict(saved[key])
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, saved["m"][name])
+    advance(model, optimizer, 3, 9)
+    assert sparsifier.history == history
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), end, strict=True))
+
+
+@pytest.mark.parametrize("at", range(10))
+def test_resume_is_bit_equal_from_every_step(at: int) -> None:
+    model, optimizer, sparsifier = start()
+    advance(model, optimizer, 0, at)
+    file = _saved({"m": model.state_dict(), "o": optimizer.state_dict(), "s": sparsifier.state_dict()})
+    advance(model, optimizer, at, 10)
+    twin, twin_optimizer, twin_sparsifier = start(seed=4)
+    saved = torch.load(file, weights_only=True)
+    twin_sparsifier.load_state_dict(saved["s"])
+    twin_optimizer.load_state_dict(saved["o"])
+    twin.load_state_dict(saved["m"])
+    advance(twin, twin_optimizer, at, 10)
+    assert twin_sparsifier.history == sparsifier.history
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_weights_written_by_hand_are_not_undone() -> None:
+    """Weights copied in place, not with load_state_dict, then the Sparsifier's state: what was copied stays."""
+    model, optimizer, sparsifier = start()
+    advance(model, optimizer, 0, 5)
+    twin, _, twin_sparsifier = start(seed=4)
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        theirs.data.copy_(mine.data)
+    twin_sparsifier.load_state_dict(sparsifier.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_damaged_states_are_refused_with_a_sentence() -> None:
+    _, _, sparsifier = start()
+    state = sparsifier.state_dict()
+    flipped = {name: ~mask for name, mask in state["masks"].items()}
+    with pytest.raises(CheckpointError, match="this state is damaged: expected masks whose hash is"):
+        sparsifier.load_state_dict({**state, "masks": flipped})
+    del state["births"]
+    with pytest.raises(CheckpointError, match=r"expected the state_dict of a Sparsifier \(births, event,"):
+        sparsifier.load_state_dict(state)
+
+
 def test_checkpoints_of_other_runs_are_refused_with_a_sentence() -> None:
     _, _, sparsifier = start()
     state = sparsifier.state_dict()
@@ -95,8 +156,6 @@ def test_masks_of_one_run_start_another() -> None:
 
 
 def _saved(state: dict[str, Any]) -> Any:
-    import io
-
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

@@ -1,5 +1,7 @@
 """Equality chains between methods, and degenerate settings."""
 
+import itertools
+import random
 from typing import Any
 
 import pytest
@@ -72,6 +74,44 @@ def test_gradual_counts_follow_the_cubic() -> None:
     # by hand: s(2), s(4), s(6) of 0.8 (1 - (1 - x)^3) are 0.4625, 0.7, 0.7875; kept = round(144 (1 - s))
     assert [(record.step, record.num_kept) for record in sparsifier.history] == [
         (0, size), (2, 77), (4, 43), (6, 31), (8, 29)]  # fmt: skip
+
+
+@pytest.mark.parametrize("allocation", ["erk", "uniform", "global_rank"])
+def test_gradual_ends_at_the_exact_count(allocation: str) -> None:
+    """Seeds 12 and 41 met the Alabama paradox: a layer got one weight more at the higher sparsity, and the total was one too few."""
+    for seed in (*range(6), 12, 41):
+        chance = random.Random(seed)
+        width = [chance.randint(3, 20) for _ in range(6)]
+        torch.manual_seed(seed)
+        model = nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(width)))
+        sparsity = chance.uniform(0.3, 0.9)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        method = Gradual(sparsity=sparsity, every=1, stop=11, allocation=allocation)
+        sparsifier = Sparsifier(model, method, optimizer, protect=NOTHING)
+        for step in range(11):
+            model.zero_grad()
+            x = torch.randn(4, width[0], generator=torch.Generator().manual_seed(step))
+            model(x).square().mean().backward()
+            optimizer.step()
+        summary = sparsifier.summary()
+        assert abs(summary.num_kept - summary.size * (1 - sparsity)) <= 0.5, (seed, allocation)
+
+
+@pytest.mark.parametrize("kind", [RigL, SET])
+def test_a_layer_kept_whole_is_left_alone(kind: type[RigL] | type[SET]) -> None:
+    """ERK keeps small layers whole: there is nothing to exchange, and dropping to grow again would only set weights to zero."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    sparsifier = Sparsifier(model, kind(sparsity=0.5, every=1, stop=5), optimizer, protect=NOTHING)
+    before = model[2].weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert torch.equal(model[2].weight, before)
+    change = sparsifier.history[1].layers
+    assert (change["2.weight"].dropped, change["2.weight"].num_kept) == (0, 256)
+    assert change["0.weight"].dropped > 100
 
 
 def test_ties_and_zero_gradients_are_stable() -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from gossamer.errors import EngineError, GossamerError
 from gossamer.training import METHODS, RigL, Sparsifier, Static
+from gossamer.training.masks import digest_of
 from tests.training.helpers import NOTHING, assert_dropped_is_zero, backward, mlp
 
 pytestmark = pytest.mark.slow
@@ -51,6 +52,7 @@ def refuse(rank: int, method: str, results: str) -> None:
     state = sparsifier.state_dict()
     if rank == 1:
         state["masks"] = {name: mask.flip(0) for name, mask in state["masks"].items()}
+        state["mask_hash"] = digest_of(state["masks"])
     with pytest.raises(EngineError, match="masks of the ranks differ"):
         sparsifier.load_state_dict(state)
     sparsifier.finalize()
