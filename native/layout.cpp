@@ -3,6 +3,7 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "planner.h"
 
@@ -126,37 +127,75 @@ void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& 
   }
 }
 
-// First fit in order of time: what died gives its place to what is born.
-int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
-  std::vector<int> order;
-  int64_t total = 0;
-  for (size_t i = 0; i < slots.size(); ++i)
-    if (slots[i].first >= 0) order.push_back(static_cast<int>(i));
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return slots[static_cast<size_t>(a)].first < slots[static_cast<size_t>(b)].first;
-  });
-  std::map<int64_t, int64_t> taken;    // offset -> end
-  std::multimap<int, int64_t> deaths;  // last step -> offset
-  for (int i : order) {
-    Slot& s = slots[static_cast<size_t>(i)];
-    while (!deaths.empty() && deaths.begin()->first < s.first) {
-      taken.erase(deaths.begin()->second);
-      deaths.erase(deaths.begin());
+// The free pieces of the arena, and its end. Every operation is logarithmic: a file may hold 65,536 values that live at
+// once.
+class Holes {
+ public:
+  int64_t take(int64_t floats) {  // the smallest hole that fits, of equal ones the first; else at the end
+    const auto best = by_size_.lower_bound({floats, 0});
+    if (best == by_size_.end()) {
+      end_ += floats;
+      return end_ - floats;
     }
-    s.floats = std::max<int64_t>(round_up(s.floats), kAlign);
-    int64_t best = -1, best_size = kMost, cursor = 0;
-    for (const auto& [begin, end] : taken) {
-      const int64_t hole = begin - cursor;
-      if (hole >= s.floats && hole < best_size) {
-        best = cursor;
-        best_size = hole;
+    const auto [size, offset] = *best;
+    erase(offset);
+    if (size > floats) insert(offset + floats, size - floats);
+    return offset;
+  }
+  void give(int64_t offset, int64_t floats) {  // joins its neighbours
+    const auto after = by_offset_.lower_bound(offset);
+    if (after != by_offset_.end() && after->first == offset + floats) {
+      const int64_t size = after->second;
+      erase(offset + floats);
+      floats += size;
+    }
+    const auto next = by_offset_.lower_bound(offset);
+    if (next != by_offset_.begin()) {
+      const auto [before, size] = *std::prev(next);
+      if (before + size == offset) {
+        erase(before);
+        offset = before;
+        floats += size;
       }
-      cursor = std::max(cursor, end);
     }
-    s.offset = best >= 0 ? best : cursor;
-    taken[s.offset] = s.offset + s.floats;
-    deaths.emplace(s.last, s.offset);
-    total = std::max(total, s.offset + s.floats);
+    if (offset + floats == end_)
+      end_ = offset;
+    else
+      insert(offset, floats);
+  }
+  int64_t end() const { return end_; }
+
+ private:
+  void insert(int64_t offset, int64_t size) {
+    by_offset_[offset] = size;
+    by_size_.insert({size, offset});
+  }
+  void erase(int64_t offset) {
+    const auto at = by_offset_.find(offset);
+    by_size_.erase({at->second, offset});
+    by_offset_.erase(at);
+  }
+  std::map<int64_t, int64_t> by_offset_;           // offset -> size
+  std::set<std::pair<int64_t, int64_t>> by_size_;  // size, offset
+  int64_t end_ = 0;
+};
+
+// In order of time: what died gives its place to what is born.
+int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
+  std::vector<Slot*> order;
+  for (Slot& slot : slots)
+    if (slot.first >= 0) order.push_back(&slot);
+  std::stable_sort(order.begin(), order.end(), [](const Slot* a, const Slot* b) { return a->first < b->first; });
+  Holes holes;
+  int64_t total = 0;
+  std::multimap<int, const Slot*> deaths;  // last step ->
+  for (Slot* s : order) {
+    for (; !deaths.empty() && deaths.begin()->first < s->first; deaths.erase(deaths.begin()))
+      holes.give(deaths.begin()->second->offset, deaths.begin()->second->floats);
+    s->floats = std::max<int64_t>(round_up(s->floats), kAlign);
+    s->offset = holes.take(s->floats);
+    deaths.emplace(s->last, s);
+    total = std::max(total, holes.end());
     budget.product({total, 4}, "the arena");
   }
   budget.take(total + kAlign, 4, "the arena");

@@ -67,6 +67,18 @@ class Planner {
       }
       component_of_.push_back(index[root]);
     }
+    // By component and by value, because 65,536 nodes in as many components must not be searched again for each.
+    inputs_of_.resize(program_.components.size());
+    nodes_of_.resize(program_.components.size());
+    ports_of_.resize(net_.values.size());
+    for (size_t i = 0; i < net_.inputs.size(); ++i)
+      inputs_of_[static_cast<size_t>(component_of_[static_cast<size_t>(net_.inputs[i])])].push_back(
+          static_cast<int>(i));
+    for (size_t i = 0; i < net_.nodes.size(); ++i)
+      nodes_of_[static_cast<size_t>(component_of_[static_cast<size_t>(node(static_cast<int>(i)).output)])].push_back(
+          static_cast<int>(i));
+    for (size_t i = 0; i < net_.outputs.size(); ++i)
+      ports_of_[static_cast<size_t>(net_.outputs[i].second)].push_back(static_cast<int>(i));
     for (const Node& n : net_.nodes)
       if (is_spatial(n))
         program_.components[static_cast<size_t>(component_of_[static_cast<size_t>(n.output)])].chunk = 1;
@@ -162,11 +174,10 @@ class Planner {
   }
 
   void emit_outputs(int value) {
-    for (size_t i = 0; i < net_.outputs.size(); ++i) {
-      if (net_.outputs[i].second != value) continue;
+    for (int port : ports_of_[static_cast<size_t>(value)]) {
       Spec spec;
       spec.what = Do::output;
-      spec.port = static_cast<int>(i);
+      spec.port = port;
       spec.in = {lives_planar(value) ? slot_of(value, true) : slot_of(value, false)};
       specs_.push_back(spec);
     }
@@ -176,23 +187,21 @@ class Planner {
     component_ = component;
     Component& c = program_.components[static_cast<size_t>(component)];
     c.begin = static_cast<int>(specs_.size());
-    for (size_t i = 0; i < net_.inputs.size(); ++i) {
-      const int value = net_.inputs[i];
-      if (component_of_[static_cast<size_t>(value)] != component) continue;
+    for (int port : inputs_of_[static_cast<size_t>(component)]) {
+      const int value = net_.inputs[static_cast<size_t>(port)];
       Spec spec;
       spec.what = Do::input;
-      spec.port = static_cast<int>(i);
+      spec.port = port;
       spec.out = define(value, false);
       specs_.push_back(spec);
       emit_outputs(value);
     }
-    for (size_t i = 0; i < net_.nodes.size(); ++i) {
-      if (component_of_[static_cast<size_t>(net_.nodes[i].output)] != component) continue;
-      const int head = head_[i];
+    for (int i : nodes_of_[static_cast<size_t>(component)]) {
+      const int head = head_[static_cast<size_t>(i)];
       const int last = chains_[static_cast<size_t>(head)].last();
-      if (static_cast<int>(i) != (last >= 0 ? last : head)) continue;  // a fused chain runs where its last node stands
-      lower_node(head, net_.nodes[i].output);
-      emit_outputs(net_.nodes[i].output);
+      if (i != (last >= 0 ? last : head)) continue;  // a fused chain runs where its last node stands
+      lower_node(head, node(i).output);
+      emit_outputs(node(i).output);
     }
     c.end = static_cast<int>(specs_.size());
   }
@@ -321,7 +330,8 @@ class Planner {
   std::vector<Spec> specs_;
   std::vector<std::vector<int64_t>> shapes_;
   std::vector<int> component_of_, head_;
-  std::vector<std::vector<int>> consumers_;
+  std::vector<std::vector<int>> consumers_;                        // of a value: nodes
+  std::vector<std::vector<int>> inputs_of_, nodes_of_, ports_of_;  // of a component: inputs, nodes; of a value: outputs
   std::vector<Chain> chains_;
   std::map<int, int> slots_of_[2];  // value -> slot + 1: plain, planar
   int component_ = 0;
