@@ -83,7 +83,9 @@ def test_contract(entry: str, pattern: str, autocast: bool) -> None:
         for name, mask in sparsifier.masks.items():
             matrix = as_matrix(mask)
             assert int(mask.sum()) in legal.counts((matrix.shape[0], matrix.shape[1])), name
-        if step == 3:  # bit-equal resume right after an edit, into a model and an optimizer that know nothing yet
+        if (
+            step == 3
+        ):  # bit-equal resume right after an edit, into a model and an optimizer that know nothing yet
             saved = model.state_dict(), optimizer.state_dict(), sparsifier.state_dict()
             other = resume(entry, pattern, saved)
         if step > 3:

@@ -1,13 +1,22 @@
 """Every pattern on every shape of the table keeps the contract of gossamer.sparsity.patterns.pattern."""
 
 import contextlib
+import dataclasses
 import re
 
 import pytest
 import torch
 
 from gossamer.errors import PatternError
-from gossamer.sparsity.patterns import Pattern, Unstructured, parse_pattern
+from gossamer.sparsity.patterns import (
+    Block,
+    GatherScatter,
+    NOfM,
+    Pattern,
+    Unstructured,
+    Window,
+    parse_pattern,
+)
 from tests.contracts.table import MALFORMED, PATTERNS, SHAPE_REFUSALS, Shape
 
 CASES = [
@@ -41,6 +50,15 @@ def test_the_string_reads_back(text):
 def test_a_malformed_string_is_refused(text, words):
     with pytest.raises(PatternError, match=re.escape(words)):
         parse_pattern(text)
+
+
+@pytest.mark.parametrize("family", [Block, GatherScatter, NOfM, Window])
+@pytest.mark.parametrize("value", ["8", 8.0, None, True])
+def test_parameters_are_integers(family, value):
+    for field in dataclasses.fields(family):
+        if field.name != "projection":
+            with pytest.raises(PatternError, match=f"expected {field.name} to be an integer"):
+                family(**{field.name: value})
 
 
 @pytest.mark.parametrize(("text", "shape", "words"), SHAPE_REFUSALS)
@@ -158,6 +176,14 @@ def test_what_cannot_be_answered_is_refused(pattern, shape):
         pattern.mask(nan_once(shape), 0)
     with pytest.raises(PatternError, match="floating-point"):
         pattern.mask(scores.long(), 0)
+    for count in (float(counts[-1]), None, True):
+        with pytest.raises(PatternError, match="num_kept to be an integer"):
+            pattern.mask(scores, count)
+    for call in (lambda: pattern.mask(scores.numpy(), 0), lambda: pattern.check(scores.numpy() > 0)):
+        with pytest.raises(PatternError, match="as a torch tensor, got ndarray"):
+            call()
+    with pytest.raises(PatternError, match=re.escape("matrix shape (rows, columns)")):
+        pattern.counts((8,))
     with pytest.raises(PatternError, match="keep to be bool"):
         pattern.mask(scores, counts[-1], keep=scores)
     with pytest.raises(PatternError, match="a keep of"):

@@ -1,11 +1,12 @@
 """A budget over layers: exact totals, legal counts, protected layers, refusals with the range that can be reached."""
 
+import math
 import re
 
 import pytest
 import torch
 
-from gossamer.errors import BudgetError
+from gossamer.errors import BudgetError, PatternError
 from gossamer.sparsity.allocation import allocate, erk, global_rank, uniform
 from gossamer.sparsity.costs import LayerShape, bytes_packed, macs, parameters
 from gossamer.sparsity.patterns import Unstructured, parse_pattern
@@ -153,6 +154,15 @@ def test_refusals():
         allocate(RESNET, Budget.weights(0.5), "best", Unstructured())
     with pytest.raises(BudgetError, match=re.escape("expected global_rank(scores)")):
         allocate(RESNET, Budget.weights(0.5), "global_rank", Unstructured())
+    for how in (None, "best"):
+        with pytest.raises(BudgetError, match="expected an allocation of"):
+            allocate(RESNET, Budget.weights(0.5), how, Unstructured())
+    with pytest.raises(
+        BudgetError, match=re.escape("expected a budget such as Budget.weights(0.9), got 0.9")
+    ):
+        allocate(RESNET, 0.9, "erk", Unstructured())
+    with pytest.raises(PatternError, match=re.escape("write parse_pattern('2:4')")):
+        allocate(RESNET, Budget.weights(0.5), "erk", "2:4")
     with pytest.raises(BudgetError, match="got none for a, b, c"):
         allocate(RESNET, Budget.weights(0.5), global_rank({}), Unstructured())
 
@@ -163,3 +173,16 @@ def test_printing():
         str(granted)
         == "requested sparsity 90 %, granted sparsity 90 % (4485 of 44848 weights kept, 2 of 5 layers dense)"
     )
+
+
+@pytest.mark.parametrize(("scores", "words"), [
+    (torch.full((8, 32), math.nan), "without NaN, got 256 NaN for a"),
+    (torch.ones(8, 16), "expected floating-point scores [8, 32] of a, got torch.float32 [8, 16]"),
+    (torch.ones(256), "got torch.float32 [256]"),
+    (torch.ones(8, 32, dtype=torch.int64), "got torch.int64 [8, 32]"),
+])  # fmt: skip
+def test_scores_of_another_layer_are_not_ranked(scores: torch.Tensor, words: str):
+    with pytest.raises(BudgetError, match=re.escape(words)):
+        allocate(
+            {"a": LayerShape(weight=(8, 32))}, Budget.weights(0.5), global_rank({"a": scores}), Unstructured()
+        )

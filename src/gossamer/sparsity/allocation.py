@@ -68,6 +68,12 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
     >>> dict(granted.counts), dict(granted.dense)
     ({'a': 240, 'b': 216}, {'a': 'first layer'})
     """
+    if budget is not None and not isinstance(budget, Budget):
+        raise BudgetError(f"expected a budget such as Budget.weights(0.9), got {budget!r}")
+    if isinstance(pattern, str):
+        raise PatternError(
+            f"expected a pattern, got the string {pattern!r}; write parse_pattern({pattern!r})"
+        )
     if not layers:
         raise BudgetError("expected at least one linear or convolution layer, got none")
     dense, ranges = _legal(layers, pattern)
@@ -184,6 +190,8 @@ def global_rank(scores: Mapping[str, Tensor]) -> Allocation:
             )
         key = (tuple(layers), pattern)
         if key not in rankings:
+            for name, layer in layers.items():
+                _check_scores(name, scores[name], layer.matrix)
             rankings[key] = _ranking([pattern.gains(scores[name]) for name in layers])
         units = [pattern.counts(layer.matrix).step for layer in layers.values()]
         room = max(round(num_kept / max(units)) - len(layers), 0)
@@ -204,8 +212,19 @@ def _ranking(gains: list[Tensor]) -> Tensor:
     return owners[torch.cat([gain[1:].cpu() for gain in gains]).argsort(descending=True, stable=True)]
 
 
+def _check_scores(name: str, scores: Tensor, matrix: tuple[int, int]) -> None:
+    if tuple(scores.shape) != matrix or not scores.is_floating_point():
+        raise BudgetError(
+            f"global_rank: expected floating-point scores {list(matrix)} of {name}, got {scores.dtype} {list(scores.shape)}"
+        )
+    if bool(torch.isnan(scores).any()):
+        raise BudgetError(
+            f"global_rank: expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN for {name}"
+        )
+
+
 def _named(how: str | Allocation) -> Allocation:
-    if not isinstance(how, str):
+    if callable(how):
         return how
     if how == "global_rank":
         raise BudgetError("global_rank ranks scores: expected global_rank(scores), got only its name")

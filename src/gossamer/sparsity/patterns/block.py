@@ -17,6 +17,7 @@ from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
     checked_mask,
+    checked_parameters,
     checked_request,
     checked_shape,
     first,
@@ -38,6 +39,7 @@ class Block:
     cols: int = 1
 
     def __post_init__(self) -> None:
+        checked_parameters("block", rows=self.rows, cols=self.cols)
         if self.rows < 1 or self.cols < 1 or self.rows * self.cols == 1:
             raise PatternError(f"block: expected RxC of at least two entries, got {self.rows}x{self.cols}")
 

@@ -32,6 +32,7 @@ from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
     checked_mask,
+    checked_parameters,
     checked_request,
     checked_shape,
     first,
@@ -58,6 +59,7 @@ class GatherScatter:
     projection: Literal["exact", "greedy"] = "exact"
 
     def __post_init__(self) -> None:
+        checked_parameters("gs:B,k", banks=self.banks, per_row=self.per_row)
         if self.banks < 2 or self.banks & (self.banks - 1):
             raise PatternError(f"gs:B,k: expected B to be a power of two, at least 2, got B = {self.banks}")
         if self.per_row < 1 or self.banks % self.per_row:

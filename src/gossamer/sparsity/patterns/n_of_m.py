@@ -17,6 +17,7 @@ from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
     checked_mask,
+    checked_parameters,
     checked_request,
     checked_shape,
     first,
@@ -39,6 +40,7 @@ class NOfM:
     m: int = 4  # consecutive inputs of a group
 
     def __post_init__(self) -> None:
+        checked_parameters("N:M", n=self.n, m=self.m)
         if not 1 <= self.n < self.m:
             advice = f"; write {self.m}:{self.n}" if self.n > self.m > 0 else ""
             raise PatternError(

@@ -12,6 +12,7 @@ Shared rules. Scores are higher = keep; -inf means "take last"; NaN is an error.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Protocol, Self
 
 import torch
@@ -57,7 +58,8 @@ class Pattern(Protocol):
 
 def checked_shape(pattern: Pattern, shape: Shape, *, rows: int, columns: int) -> Shape:
     """The shape, if its rows and columns are positive multiples of the given numbers; otherwise a PatternError with a sentence."""
-    if min(shape) < 1:
+    sizes: tuple[int, ...] = shape
+    if len(sizes) != 2 or min(sizes) < 1:
         raise PatternError(
             f"{pattern}: expected a matrix shape (rows, columns) of positive numbers, got {tuple(shape)}"
         )
@@ -72,6 +74,7 @@ def checked_shape(pattern: Pattern, shape: Shape, *, rows: int, columns: int) ->
 
 def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tensor | None) -> None:
     """Refuse what no mask can answer: wrong dimensions, NaN, an illegal count, a `keep` of another shape or larger than the count."""
+    _check_tensor(pattern, "scores", scores)
     if scores.ndim != 2:
         raise PatternError(
             f"{pattern}: expected scores of a matrix [rows, columns], got shape {tuple(scores.shape)}"
@@ -79,6 +82,8 @@ def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tenso
     if not scores.is_floating_point():
         raise PatternError(f"{pattern}: expected floating-point scores, got {scores.dtype}")
     counts = pattern.counts((scores.shape[0], scores.shape[1]))
+    if not is_whole(num_kept):
+        raise PatternError(f"{pattern}: expected num_kept to be an integer, got {num_kept!r}")
     if num_kept not in counts:
         nearest = nearest_count(counts, num_kept)
         raise PatternError(
@@ -90,6 +95,7 @@ def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tenso
             f"{pattern}: expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}"
         )
     if keep is not None:
+        _check_tensor(pattern, "keep", keep)
         if keep.shape != scores.shape or keep.dtype != torch.bool:
             raise PatternError(
                 f"{pattern}: expected keep to be bool of shape {tuple(scores.shape)}, got {keep.dtype} of shape {tuple(keep.shape)}"
@@ -100,11 +106,24 @@ def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tenso
 
 def checked_mask(pattern: Pattern, mask: Tensor) -> Shape:
     """The shape of a mask to be checked, if it is a bool matrix."""
+    _check_tensor(pattern, "mask", mask)
     if mask.ndim != 2 or mask.dtype != torch.bool:
         raise PatternError(
             f"{pattern}: expected a bool mask [rows, columns], got {mask.dtype} of shape {tuple(mask.shape)}"
         )
     return mask.shape[0], mask.shape[1]
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is an integer, which a float or a bool is not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def checked_parameters(family: str, **parameters: object) -> None:
+    """PatternError unless all parameters are integers."""
+    for name, value in parameters.items():
+        if not is_whole(value):
+            raise PatternError(f"{family}: expected {name} to be an integer, got {value!r}")
 
 
 def cannot_complete(pattern: Pattern, keep: Tensor, num_kept: int) -> PatternError:
@@ -124,6 +143,11 @@ def nearest_count(counts: range, wanted: float) -> int:
     below = min(max(int(wanted // counts.step), 0), len(counts) - 1)
     above = min(below + 1, len(counts) - 1)
     return counts[below] if wanted - counts[below] <= counts[above] - wanted else counts[above]
+
+
+def _check_tensor(pattern: Pattern, name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise PatternError(f"{pattern}: expected {name} as a torch tensor, got {type(value).__name__}")
 
 
 def first(broken: Tensor) -> tuple[int, ...]:

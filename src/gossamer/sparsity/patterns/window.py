@@ -21,6 +21,7 @@ from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
     checked_mask,
+    checked_parameters,
     checked_request,
     checked_shape,
     first,
@@ -41,6 +42,7 @@ class Window:
     width: int = 8
 
     def __post_init__(self) -> None:
+        checked_parameters("window", width=self.width)
         if self.width < 2:
             raise PatternError(f"window: expected a width of at least 2, got {self.width}")
 
