@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from gossamer import runtime
 from gossamer.bench.engines import ENGINES
 from gossamer.bench.subject import DenseNetwork, Subject, random_inputs
 from gossamer.errors import MissingExtraError
+from gossamer.export import pack
 from tests.bench.networks import NETWORKS
 
 FLOAT_ENGINES = ["torch", "onnxruntime", "openvino", "gossamer"]
@@ -50,3 +52,27 @@ def test_run_returns_fresh_arrays(tmp_path):
 def test_names_are_those_of_the_table():
     assert list(ENGINES) == ["torch", "onnxruntime", "openvino", "openvino_int8", "gossamer"]
     assert [name for name, engine in ENGINES.items() if engine.runs_packed] == ["gossamer"]
+
+
+def test_quantization_leaves_standard_output_alone(tmp_path, capfd):
+    """`--json` promises one JSON object there; NNCF draws progress bars."""
+    try:
+        ENGINES["openvino_int8"].build(Subject(packed=NETWORKS["tokens"](tmp_path)), tmp_path, batch=1)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("engine", FLOAT_ENGINES)
+def test_adaptive_pooling_with_unequal_windows(engine, tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "pool.safetensors"
+    example = torch.randn(2, 3, 5, 4)
+    model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d((3, 7)))
+    pack(model, example, path, dtype="float32")
+    try:
+        artifact = ENGINES[engine].build(Subject(packed=path), tmp_path, batch=2)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    (found,) = ENGINES[engine].open(artifact.path, batch=2, threads=1)([example.numpy()])
+    np.testing.assert_allclose(found, model(example).numpy(), rtol=1e-5, atol=1e-6)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from gossamer.bench.subject import DenseNetwork, attributes_of
-from gossamer.errors import RuntimeFailure
 from gossamer.graph import Node
 
 OPSET = 20
@@ -47,10 +46,7 @@ class _Builder:
 
 
 def to_onnx(dense: DenseNetwork, batch: int) -> bytes:
-    """Serialize the network, batch fixed, as an ONNX model (opset 20).
-
-    Raises RuntimeFailure for an operator that ONNX cannot express with these sizes.
-    """
+    """Serialize the network, batch fixed, as an ONNX model (opset 20)."""
     import onnx
 
     builder = _Builder(dense, batch)
@@ -165,18 +161,30 @@ def _pool(op: str) -> Callable[[_Builder, Node], None]:
 
 
 def _adaptive_avg_pool2d(builder: _Builder, node: Node) -> None:
-    height, width = builder.shapes[node.inputs[0]][2:]
+    """Windows of equal size are average pooling; others are a product with the weights of the means on each
+    side."""
+    x, output = node.inputs[0], node.outputs[0]
+    height, width = builder.shapes[x][2:]
     out_height, out_width = attributes_of(node)["output"]
-    if height % out_height or width % out_width:
-        raise RuntimeFailure(
-            f"node {node.name!r}: expected an adaptive pooling whose sizes divide, "
-            f"got {height}x{width} to {out_height}x{out_width}; ONNX has no other"
-        )
-    kernel = [height // out_height, width // out_width]
     if [out_height, out_width] == [1, 1]:
-        builder.emit("GlobalAveragePool", list(node.inputs), node.outputs[0])
+        builder.emit("GlobalAveragePool", [x], output)
+    elif height % out_height == 0 and width % out_width == 0:
+        kernel = [height // out_height, width // out_width]
+        builder.emit("AveragePool", [x], output, kernel_shape=kernel, strides=kernel)
     else:
-        builder.emit("AveragePool", list(node.inputs), node.outputs[0], kernel_shape=kernel, strides=kernel)
+        rows = builder.constant(f"{output}/rows", _means(height, out_height))
+        columns = builder.constant(f"{output}/columns", _means(width, out_width).T)
+        builder.emit("MatMul", [rows, x], f"{output}/pooled_rows")
+        builder.emit("MatMul", [f"{output}/pooled_rows", columns], output)
+
+
+def _means(size: int, out: int) -> np.ndarray:
+    """[out, size]: row i holds the mean over floor(i size / out) .. ceil((i + 1) size / out)."""
+    matrix = np.zeros((out, size), np.float32)
+    for row in range(out):
+        start, stop = row * size // out, -(-(row + 1) * size // out)
+        matrix[row, start:stop] = 1 / (stop - start)
+    return matrix
 
 
 def _flatten(builder: _Builder, node: Node) -> None:

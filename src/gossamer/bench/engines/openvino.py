@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,8 @@ class OpenVinoInt8:
         else:
             samples = [random_inputs(shapes, seed) for seed in range(16)]
             note = "calibrated with random inputs: judge its speed, not its accuracy"
-        quantized = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
+        with redirect_stdout(StringIO()):  # its progress bars would spoil JSON on standard output
+            quantized = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
         return _save(quantized, folder / f"{self.name}.xml", note)
 
     def open(self, path: Path, *, batch: int, threads: int) -> Run:
