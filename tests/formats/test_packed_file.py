@@ -10,7 +10,7 @@ import safetensors.numpy
 from gossamer import formats
 from gossamer.errors import FileError, FormatError, GossamerError, GraphError
 from gossamer.formats import container, packed_file
-from gossamer.graph import FreeDim, Input, Manifest, Network, Node, Output
+from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
 from gossamer.runtime import load
 
 DATA = Path(__file__).parents[1] / "data" / "packed"
@@ -69,6 +69,44 @@ def test_round_trip(tmp_path):
 
 def test_safetensors_reads_it():
     assert safetensors.numpy.load(tiny())["b.values"].tolist() == [1, 2, 3]
+
+
+def test_attributes_may_be_tuples():
+    node = Node(
+        op="adaptive_avg_pool2d", name="p", inputs=("x",), outputs=("v",), attributes={"output": (1, 1)}
+    )
+    network = Network(
+        name="n",
+        inputs=(Input(name="x", shape=(1, 2, 3, 3)),),
+        outputs=(Output(name="y", value="v"),),
+        nodes=(node,),
+    )
+    raw = packed_file.to_bytes(Manifest(network=network), {})
+    assert packed_file.read(raw).manifest.network.nodes[0].attributes == {"output": [1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"mean": (float("nan"),)}, "finite numbers, got nan"),
+        ({"std": (float("inf"),)}, "finite numbers, got inf"),
+        ({"std": (0.0,)}, "scale and std above 0"),
+        ({"mean": ("a",)}, "expected a number"),
+        ({"size": (8,)}, r"expected \[H, W\]"),
+        ({"size": (0, 8)}, r"expected \[H, W\]"),
+        ({"channels": 2}, "expected 1 or 3"),
+        ({"mean": (0.0, 0.0)}, "expected 1 means and stds"),
+    ],
+    ids=str,
+)
+def test_preprocessing_blocks_are_checked(wrong, sentence):
+    with pytest.raises(GraphError, match=sentence):
+        ImagePreprocessing(**{"size": (8, 8), "channels": 1, "mean": (0.0,), "std": (1.0,), **wrong})
+
+
+def test_a_lone_surrogate_is_named():
+    with pytest.raises(FormatError, match="lone surrogate"):
+        packed_file.to_bytes(Manifest(network=NETWORK, labels=("\ud800",)), WEIGHTS)
 
 
 def test_rebuilt_unchanged_is_valid():

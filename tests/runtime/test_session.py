@@ -49,6 +49,18 @@ def test_facts(engine):
     assert found.manifest["weights"]["mix.weight"]["format"] == "block"
 
 
+def test_preprocessing_that_fits_no_input(engine):
+    block = ImagePreprocessing(size=(65536, 65536), channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    network = packed_file.read(two_inputs()).manifest.network
+    found = load(
+        packed_file.to_bytes(Manifest(network=network, preprocessing=block.to_json()), {}), engine=engine
+    )
+    with pytest.raises(
+        GraphError, match=r"preprocessing: expected the shape of an input, .*got \[3, 65536, 65536\]"
+    ):
+        _ = found.preprocessing
+
+
 def test_run_by_name_and_by_position(engine):
     found = load(FILE, engine=engine)
     by_name = found.run({"image": IMAGE})

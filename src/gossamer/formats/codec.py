@@ -70,9 +70,8 @@ def pack(
         stored = kept.astype(DTYPES[dtype])
     bad = np.flatnonzero(~np.isfinite(stored))
     if bad.size:
-        raise FormatError(
-            f"values: expected finite {dtype}, got {kept.ravel()[bad[0]]}; float16 ends at 65504"
-        )
+        hint = "; float16 ends at 65504, float32 goes on" if dtype == "float16" else ""
+        raise FormatError(f"values: expected finite {dtype}, got {kept.ravel()[bad[0]]}{hint}")
     return PackedMatrix(format, floats.shape, dtype, parameters, {"values": stored, **parts})
 
 

@@ -1,5 +1,4 @@
-"""The manifest of a packed file: the network and everything that travels with it, but for the weights' own
-table.
+"""The manifest of a packed file: the network and everything that travels with it, but for the weights' own table.
 
 >>> block = ImagePreprocessing(size=(28, 28), channels=1, mean=(0.5,), std=(0.25,))
 >>> ImagePreprocessing.from_json(block.to_json()) == block
@@ -8,6 +7,7 @@ True
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from gossamer.errors import GraphError
 from gossamer.graph.fields import array, integer, mapping, member, show, string
@@ -21,9 +21,7 @@ _OPTIONAL = ("preprocessing", "labels", "recipe", "metrics", "verification", "li
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessing:
-    """How a uint8 image becomes the network's input: resize, divide by `scale`, subtract `mean`, divide by
-    `std`.
-    """
+    """How a uint8 image becomes the network's input: resize, divide by `scale`, subtract `mean`, divide by `std`."""
 
     size: tuple[int, int]  # H, W
     channels: int  # 1 (grey) or 3 (RGB)
@@ -32,6 +30,9 @@ class ImagePreprocessing:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        for number in (*self.mean, *self.std, self.scale):
+            if not isfinite(_number(number, "preprocessing")):
+                raise GraphError(f"preprocessing: expected finite numbers, got {number}")
         if self.channels not in (1, 3):
             raise GraphError(f"preprocessing channels: expected 1 or 3, got {self.channels}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
@@ -42,8 +43,9 @@ class ImagePreprocessing:
             raise GraphError(
                 f"preprocessing: expected scale and std above 0, got {self.scale} and {self.std}"
             )
-        if min(self.size) < 1:
-            raise GraphError(f"preprocessing size: expected [H, W] of at least 1, got {list(self.size)}")
+        sizes: tuple[int, ...] = self.size
+        if len(sizes) != 2 or min(sizes) < 1:
+            raise GraphError(f"preprocessing size: expected [H, W] of at least 1, got {list(sizes)}")
 
     def to_json(self) -> dict[str, Json]:
         """The `preprocessing` of the manifest."""

@@ -1,9 +1,7 @@
-"""A network as plain data: named values, nodes in an order that can be executed, free dimensions. No torch,
-no behaviour.
+"""A network as plain data: named values, nodes in an order that can be executed, free dimensions. No torch, no behaviour.
 
-`to_json` and `from_json` are exact inverses; `from_json` checks the structure alone (keys, types, names,
-ranges), the
-rules of operators and shapes are in `graph.validate`.
+`to_json` and `from_json` are exact inverses; `from_json` checks the structure alone (keys, types, names, ranges), the rules of operators
+and shapes are in `graph.validate`.
 
 >>> network = Network(
 ...     name="tiny", dims={"n": FreeDim(min=1, max=8)},
@@ -14,7 +12,7 @@ True
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gossamer.errors import GraphError
@@ -54,9 +52,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One operation. `attributes` are exactly those of docs/formats/operators.md; `weights` maps role to
-    weight name.
-    """
+    """One operation. `attributes` are exactly those of docs/formats/operators.md; `weights` maps role to weight name."""
 
     op: str
     name: str
@@ -89,7 +85,12 @@ class Network:
                     "name": n.name,
                     "inputs": list(n.inputs),
                     "outputs": list(n.outputs),
-                    "attributes": dict(n.attributes),
+                    "attributes": {
+                        key: list(value)
+                        if isinstance(value, Sequence) and not isinstance(value, str)
+                        else value
+                        for key, value in n.attributes.items()
+                    },
                     "weights": dict(n.weights),
                 }
                 for n in self.nodes

@@ -1,10 +1,8 @@
 """JSON as the packed file allows it: RFC 8259, narrowed until every reader must agree on what is valid.
 
-Rules (docs/formats/packed-file.md, "JSON dialect"): no duplicate key, nesting at most 32 deep, integers of
-magnitude at most
-2^53 - 1, other numbers finite as float64, no lone surrogates, no byte-order mark. The depth is found by a
-scan before the
-parser runs, so that it never depends on Python's recursion limit.
+Rules (docs/formats/packed-file.md, "JSON dialect"): no duplicate key, nesting at most 32 deep, integers of magnitude at most 2^53 - 1,
+other numbers finite as float64, no lone surrogates, no byte-order mark. The depth is found by a scan before the parser runs, so that it
+never depends on Python's recursion limit.
 
 >>> loads('{"a": [1, 2.5, -0]}')
 {'a': [1, 2.5, 0]}
@@ -37,9 +35,11 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 def loads(text: str | bytes) -> Json:
     """The value that `text` (bytes: UTF-8) holds; FormatError says what breaks the dialect."""
-    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
+        raw = text.encode("utf-8") if isinstance(text, str) else text
         decoded = raw.decode("utf-8")
+    except UnicodeEncodeError:
+        raise _surrogate() from None
     except UnicodeDecodeError as error:
         raise FormatError(
             f"JSON: expected UTF-8, got byte 0x{raw[error.start]:02x} at {error.start}"
@@ -52,7 +52,7 @@ def loads(text: str | bytes) -> Json:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise FormatError("JSON: expected strings of whole characters, got a lone surrogate") from None
+        raise _surrogate() from None
     return value
 
 
@@ -70,6 +70,10 @@ def dumps(value: Json) -> str:
         ) from None
     loads(text)
     return text
+
+
+def _surrogate() -> FormatError:
+    return FormatError("JSON: expected strings of whole characters, got a lone surrogate")
 
 
 def _check_depth(raw: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gossamer.errors import RuntimeFailure
+from gossamer.errors import GraphError, RuntimeFailure
 from gossamer.graph import ImagePreprocessing, Input, Network, Output
 from gossamer.graph.strict_json import Json
 from gossamer.kernels import native
@@ -62,9 +62,17 @@ class Session:
 
     @property
     def preprocessing(self) -> ImagePreprocessing | None:
-        """How images become inputs, where the file says so."""
+        """How images become inputs, where the file says so; GraphError where the block fits no input of the network."""
         found = self.manifest.get("preprocessing")
-        return None if found is None else ImagePreprocessing.from_json(found)
+        if found is None:
+            return None
+        block = ImagePreprocessing.from_json(found)
+        image = (block.channels, *block.size)
+        if all(item.shape[1:] != image for item in self.inputs):
+            raise GraphError(
+                f"preprocessing: expected the shape of an input, {[list(item.shape) for item in self.inputs]}, got {list(image)}"
+            )
+        return block
 
     def run(self, inputs: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
         """Outputs by name, float32. `inputs`: one float32 array, or one for each input by name, of the shapes that `inputs` tells.
