@@ -48,6 +48,11 @@ FLAVOURS = {
     "adam maximize": (torch.optim.Adam, {"maximize": True}),
     "adamw": (torch.optim.AdamW, {"weight_decay": 0.1}),
     "adamw fused": (torch.optim.AdamW, {"weight_decay": 0.1, "fused": True, "amsgrad": True}),
+    "adam without first memory": (torch.optim.Adam, {"betas": (0.0, 0.99)}),
+    "adamw rate in a tensor": (
+        torch.optim.AdamW,
+        {"weight_decay": 0.1, "lr": torch.tensor(0.01, dtype=torch.float64)},
+    ),
     "adam short memory": (torch.optim.Adam, {"betas": (0.1, 0.2)}),  # births leave the books within the run
 }
 
@@ -57,7 +62,7 @@ def run(flavour: str, dtype: torch.dtype, adam_counts: str = "per_weight") -> fl
     torch.manual_seed(0)
     layer = nn.Linear(12, 10, bias=False, dtype=dtype)
     kind, settings = FLAVOURS[flavour]
-    optimizer = kind(layer.parameters(), lr=0.01, **settings)
+    optimizer = kind(layer.parameters(), **{"lr": 0.01, **settings})
     method = RigL(sparsity=0.5, grow="random", exclude_dropped=True, every=4, stop=25)
     sparsifier = Sparsifier(nn.Sequential(layer), method, optimizer, protect=NOTHING, adam_counts=adam_counts)
     hand = HandAdam(
@@ -88,6 +93,27 @@ def run(flavour: str, dtype: torch.dtype, adam_counts: str = "per_weight") -> fl
 def test_equals_an_adam_with_a_count_for_each_weight(flavour: str) -> None:
     assert run(flavour, torch.float64) < 1e-10
     assert run(flavour, torch.float32) < 1e-3
+
+
+def test_births_survive_a_detach_from_the_same_optimizer_only() -> None:
+    layer = nn.Linear(12, 10, bias=False)
+    first, second = (torch.optim.Adam(layer.parameters(), lr=0.01) for _ in range(2))
+    method = SET(sparsity=0.5, every=2, stop=9, exclude_dropped=True)
+    sparsifier = Sparsifier(nn.Sequential(layer), method, first, protect=NOTHING)
+
+    def on_the_books() -> int:
+        return sum(int((births >= 0).sum()) for births in sparsifier.state_dict()["births"].values())
+
+    for _ in range(3):
+        layer.weight.grad = torch.ones(10, 12)
+        first.step()
+    grown = sparsifier.history[1].grown
+    sparsifier.detach()
+    sparsifier.attach(first)
+    assert on_the_books() == grown > 0
+    sparsifier.detach()
+    sparsifier.attach(second)
+    assert on_the_books() == 0
 
 
 def test_a_shared_count_gives_grown_weights_other_updates() -> None:

@@ -1,11 +1,14 @@
 """The order of events, and the traps around it."""
 
+import collections
 import copy
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gossamer.errors import BudgetError, EngineError, MethodError, PatternError
 from gossamer.training import Gradual, OneShot, Protection, RigL, Sparsifier, Static
@@ -70,8 +73,8 @@ def test_infinite_gradients_at_dropped_places_do_no_harm() -> None:
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
 
-@pytest.mark.parametrize("clip_first", [False, True])
-def test_growth_ranks_dense_gradients_taken_before_masking(clip_first: bool) -> None:
+@pytest.mark.parametrize("clip_first", [None, "in place", "new tensor"])
+def test_growth_ranks_dense_gradients_taken_before_masking(clip_first: str | None) -> None:
     """RigL by hand: one linear layer, gradient known, so the grown entries are the absent ones with the largest |g|."""
     torch.manual_seed(0)
     layer = nn.Linear(10, 6, bias=False)
@@ -86,6 +89,8 @@ def test_growth_ranks_dense_gradients_taken_before_masking(clip_first: bool) -> 
         sparsifier.mask_gradients()
         norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 1e-3)
         assert norm == pytest.approx(float(dense[before].norm()))
+    if clip_first == "new tensor":
+        layer.weight.grad = layer.weight.grad.clamp(-1e-4, 1e-4)
     optimizer.step()
     change = sparsifier.history[1].layers["0.weight"]
     drop = weight.abs().masked_fill(~before, float("inf")).flatten().argsort(stable=True)[: change.dropped]
@@ -239,6 +244,22 @@ def test_averaged_copies_are_masked() -> None:
         )
 
 
+def test_averages_may_make_new_tensors_and_move() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loose = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    module = copy.deepcopy(model)
+    sparsifier = Sparsifier(model, rigl(), optimizer, protect=NOTHING, ema=(loose, module))
+    module.double()  # new storage
+    for step in range(6):
+        for name, tensor in model.state_dict().items():
+            loose[name] = 0.9 * loose[name] + 0.1 * tensor  # new tensors
+        backward(model, step, shape=MLP)
+        optimizer.step()
+        copies = {name: parameter.detach() for name, parameter in module.named_parameters()}
+        assert_dropped_is_zero(sparsifier, model, optimizer, [loose, copies])
+
+
 def test_a_copy_of_another_model_is_refused() -> None:
     with pytest.raises(
         EngineError, match=r"ema: expected a copy of '2.weight' of shape \(8, 8\), got nothing of this name"
@@ -289,6 +310,72 @@ def test_compiled_models_keep_dense_names(whole: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(compiled.parameters(), reference.parameters(), strict=True))
 
 
+def test_replaced_parameters_are_noticed() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, Static(sparsity=0.5), optimizer, protect=NOTHING)
+    model.load_state_dict(mlp(seed=3).state_dict(), assign=True)
+    backward(model, 0, shape=MLP)
+    with pytest.raises(EngineError, match=r"the optimizer does not hold '0\.weight'"):
+        optimizer.step()
+    sparsifier.detach()
+    second = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier.attach(second)
+    second.step()
+    assert_dropped_is_zero(sparsifier, model, second)
+
+
+def test_a_sparsifier_is_neither_copied_nor_pickled() -> None:
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters())
+    sparsifier = Sparsifier(model, Static(sparsity=0.5), optimizer, protect=NOTHING)
+    with pytest.raises(EngineError, match=r"cannot be copied or pickled.*state_dict\(\)"):
+        copy.deepcopy((model, optimizer, sparsifier))
+    with pytest.raises(EngineError, match="cannot be copied or pickled"):
+        pickle.dumps(sparsifier)
+    twin = copy.deepcopy(optimizer)  # the optimizer alone may be copied, and does not drag hooks along
+    assert not twin._optimizer_step_post_hooks
+
+
+def test_frozen_weights_are_not_exchanged() -> None:
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    with pytest.raises(EngineError, match=r"'0.weight' is frozen.*RigL would exchange"):
+        Sparsifier(model, rigl(), optimizer, protect=NOTHING)
+    sparsifier = Sparsifier(model, Static(sparsity=0.5), optimizer, protect=NOTHING)
+    backward(model, 0, shape=MLP)
+    optimizer.step()
+    assert_dropped_is_zero(sparsifier, model, optimizer)
+
+
+def test_between_edits_a_step_costs_two_fills_a_weight() -> None:
+    """No product, no copy, no new mask: also where torch forgets strides (1x1 filters in channels_last)."""
+
+    class Calls(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.names: list[str] = []
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.names.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    def names(*, masked: bool) -> list[str]:
+        model = bottleneck().to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        if masked:
+            assert len(Sparsifier(model, rigl(stop=4, allocation="uniform"), optimizer).masks) == 3
+        for step in range(5):
+            backward(model, step)
+            with Calls() as calls:
+                optimizer.step()
+        return sorted(calls.names)
+
+    extra = collections.Counter(names(masked=True)) - collections.Counter(names(masked=False))
+    assert extra == {"aten.masked_fill_.Scalar": 2 * 3}
+
+
 def test_channels_last_and_a_later_change_of_layout() -> None:
     results = []
     for layout in ("contiguous", "before", "after"):
@@ -318,7 +405,10 @@ def test_attaching_twice_is_an_error() -> None:
     with pytest.raises(EngineError, match=r"'0.weight' belongs to another Sparsifier already.*finalize"):
         Sparsifier(model, Static(sparsity=0.5), second, protect=NOTHING)
     sparsifier.detach()
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)  # detached, nobody masks
     sparsifier.attach(second)
+    assert_dropped_is_zero(sparsifier, model)
     sparsifier.finalize()
     Sparsifier(model, Static(sparsity=0.5), second, protect=NOTHING).finalize()
     with pytest.raises(EngineError, match="finalized"):
@@ -419,6 +509,18 @@ def test_wrong_use_is_answered_with_a_sentence() -> None:
         OneShot(sparsity=0.5, criterion="taylor")
     with pytest.raises(EngineError, match="adam_counts"):
         Sparsifier(model, Static(sparsity=0.5), protect=NOTHING, adam_counts="mine")
+    for wrong, sentence in (
+        ({"seed": "1"}, "expected a whole number as seed, got '1'"),
+        ({"protect": {"first": False}}, "expected protect=Protection"),
+        ({"method": "rigl"}, "expected a method such as RigL.*got 'rigl'"),
+        ({"method": RigL}, "expected a method such as RigL"),
+        ({"model": "mlp"}, "expected a torch.nn.Module as model, got str"),
+    ):
+        with pytest.raises(EngineError, match=sentence):
+            Sparsifier(**{"model": model, "method": Static(sparsity=0.2), **wrong})  # type: ignore[arg-type]
+    for wrong_step in ({"every": 2.5}, {"every": True}, {"stop": float("inf")}):
+        with pytest.raises(MethodError, match=r"RigL: expected (every|stop) to be a whole number"):
+            rigl(**wrong_step)
     with pytest.raises(EngineError, match="expected masks= together with"):
         Sparsifier(model, Static(initial="given"), protect=NOTHING)
 

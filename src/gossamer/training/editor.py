@@ -54,6 +54,17 @@ class Editor:
             int(kept[name].sum()) if name in kept else shape.numel for name, shape in self.shapes.items()
         )
 
+    @torch.no_grad()
+    def correct_adam(self, optimizer: Optimizer) -> None:
+        """After the optimizer's step: recently grown weights get the update of their own step counts."""
+        if self.adam is None or not self.adam.births:
+            return
+        groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+        for name in list(self.adam.births):
+            weight = self.owner.slots[name].weight
+            if weight.grad is not None and id(weight) in groups:
+                self.adam.correct(name, weight, optimizer, groups[id(weight)])
+
     def forget_births(self) -> None:
         """Another optimizer has come, whose step counts mean nothing to the births noted so far."""
         if self.adam is not None:

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -21,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import parse_pattern
+from gossamer.training.arguments import check_arguments
 from gossamer.training.checkpoint import Saved, from_state
 from gossamer.training.copies import Average, find_copies
 from gossamer.training.counting import check_reachable
@@ -34,8 +34,6 @@ from gossamer.training.optimizers import Support, check_optimizer
 from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary
 from gossamer.training.steps import StepCalls
-
-ADAM_COUNTS = ("per_weight", "shared")
 
 
 class Sparsifier:
@@ -70,14 +68,7 @@ class Sparsifier:
         """`layers` narrows what is masked (names, wildcards); `ema` are averaged copies of the model that are masked too; `masks` are the
         masks of a method with initial="given"; `adam_counts` is "per_weight" (a grown weight has its own step count in Adam's bias
         correction) or "shared" (torch's count for the whole tensor)."""
-        if adam_counts not in ADAM_COUNTS:
-            raise EngineError(f"expected adam_counts to be per_weight or shared, got {adam_counts!r}")
-        if (method.initial == "given") != (masks is not None):
-            raise EngineError(
-                "expected masks= together with a method whose initial is 'given', got "
-                + ("masks and " if masks is not None else "no masks and ")
-                + f"initial={method.initial!r}"
-            )
+        check_arguments(model, method, seed, protect, masks, adam_counts)
         self.method = method
         self.pattern = parse_pattern(method.pattern)
         self.step = 0
@@ -305,7 +296,7 @@ class Sparsifier:
         if self._calls.was_skipped(optimizer):
             self._editor.gradients.clear()
             return
-        self._correct_adam(optimizer)
+        self._editor.correct_adam(optimizer)
         self.step += 1
         edited = self._editor.run(self.step, optimizer)
         if edited:
@@ -315,17 +306,6 @@ class Sparsifier:
         self._state_dirty = False
         self._loaded.forget()
         self._editor.gradients.clear()
-
-    @torch.no_grad()
-    def _correct_adam(self, optimizer: Optimizer) -> None:
-        adam = self._editor.adam
-        if adam is None or not adam.births:
-            return
-        groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
-        for name in list(adam.births):
-            weight = self._owner.slots[name].weight
-            if weight.grad is not None and id(weight) in groups:
-                adam.correct(name, weight, optimizer, groups[id(weight)])
 
     def _apply_masks(self, *, with_state: bool) -> None:
         self._owner.mask_weights()

@@ -4,6 +4,7 @@ Steps count finished optimizer steps. `edits_at(0)` happens before the first one
 (`gossamer.training.engine`) holds all state; two methods with equal settings are equal objects and give equal edits.
 """
 
+from numbers import Integral
 from typing import Protocol
 
 from gossamer.errors import BudgetError, MethodError
@@ -93,12 +94,22 @@ def final_sparsity(method: Method) -> float | None:
 def check_steps(method: Method, *, every: int, stop: int, start: int = 0) -> None:
     """Refuses intervals that cannot be meant."""
     who = type(method).__name__
+    check_is_step(who, every=every, start=start, stop=stop)
     if every < 1:
         raise MethodError(f"{who}: expected every to be at least 1 step, got {every}")
     if start < 0:
         raise MethodError(f"{who}: expected start at step 0 or later, got {start}")
     if stop < start:
         raise MethodError(f"{who}: expected stop at or after step {start}, got {stop}")
+
+
+def check_is_step(who: str, **steps: object) -> None:
+    """Steps are whole numbers: 2.5, inf and True are refused."""
+    for name, value in steps.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise MethodError(
+                f"{who}: expected {name} to be a whole number of optimizer steps, got {value!r}"
+            )
 
 
 def check_exchange(method: Method, pattern: Pattern, *, drop_fraction: float, initial: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gossamer.errors import MethodError
 from gossamer.sparsity.criteria import CRITERIA
 from gossamer.training.edits import AtSparsity, Edit
-from gossamer.training.methods.method import check_settings, final_sparsity
+from gossamer.training.methods.method import check_is_step, check_settings, final_sparsity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class OneShot:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        check_is_step("OneShot", at=self.at)
         if self.at < 0:
             raise MethodError(f"OneShot: expected at to be step 0 or later, got {self.at}")
         if self.at == 0 and "gradient" in CRITERIA[self.criterion].needs:

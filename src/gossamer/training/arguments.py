@@ -1,0 +1,39 @@
+"""Arguments of the Sparsifier that cannot be meant, refused in words."""
+
+from collections.abc import Mapping
+from numbers import Integral
+
+from torch import Tensor, nn
+
+from gossamer.errors import EngineError
+from gossamer.training.methods.method import Method
+from gossamer.training.protection import Protection
+
+ADAM_COUNTS = ("per_weight", "shared")
+
+
+def check_arguments(
+    model: object,
+    method: Method,
+    seed: object,
+    protect: object,
+    masks: Mapping[str, Tensor] | None,
+    adam_counts: str,
+) -> None:
+    """EngineError for the first argument of a wrong kind, or two that contradict each other."""
+    wrong = None
+    if not isinstance(model, nn.Module):
+        wrong = f"a torch.nn.Module as model, got {type(model).__name__}"
+    elif isinstance(method, type) or not hasattr(method, "edits_at"):
+        wrong = f"a method such as RigL(sparsity=0.9), got {method!r}"
+    elif isinstance(seed, bool) or not isinstance(seed, Integral):
+        wrong = f"a whole number as seed, got {seed!r}"
+    elif not isinstance(protect, Protection | None):
+        wrong = f"protect=Protection(first=…, last=…, names=…), got {protect!r}"
+    elif adam_counts not in ADAM_COUNTS:
+        wrong = f"adam_counts to be {' or '.join(ADAM_COUNTS)}, got {adam_counts!r}"
+    elif (method.initial == "given") != (masks is not None):
+        got = "masks" if masks is not None else "no masks"
+        wrong = f"masks= together with a method whose initial is 'given', got {got} and initial={method.initial!r}"
+    if wrong is not None:
+        raise EngineError(f"Sparsifier: expected {wrong}")
