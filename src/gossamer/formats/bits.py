@@ -53,9 +53,7 @@ def unpack_bits(stream: Bytes, count: int, width: int, what: str) -> Ints:
 
 
 def encode_gaps(slots: Ints, *, total: int, step: int) -> Bytes:
-    """Ascending `slots` below `total` as gap bytes; after a slot the cursor moves on by `step` (0 allows
-    repeats).
-    """
+    """Ascending `slots` below `total` as gap bytes; after a slot the cursor moves on by `step` (0 allows repeats)."""
     cursor = np.concatenate([[0], slots[:-1] + step]) if slots.size else slots
     gaps = slots - cursor
     lengths = gaps // ESCAPE + 1

@@ -1,12 +1,10 @@
 """Bundles of a gather-scatter group: T perfect matchings of lanes and residues (Load-balanced Gather-scatter
 Patterns for Sparse Deep Neural Networks, 2021).
 
-Let M[v, q] be the number of kept entries of virtual row v in residue class q; a GS(B, k) support of T
-bundles has all row
-and column sums of M equal to T. By König's theorem M has a perfect matching; it is taken as often as its
-rarest
-cell allows, which empties a cell each time, so that the next matching mends one path of the last (Birkhoff's
-decomposition: at most B² - 2B + 2 different matchings, however large T is). Deterministic.
+Let M[v, q] be the number of kept entries of virtual row v in residue class q; a GS(B, k) support of T bundles has all row and column sums
+of M equal to T. By König's theorem M has a perfect matching; it is taken as often as its rarest cell allows, which empties a cell each
+time, so that the next matching mends one path of the last (Birkhoff's decomposition: at most B² - 2B + 2 different matchings, however
+large T is). Deterministic.
 
 >>> matchings(np.array([[2, 1], [1, 2]]))
 [([0, 1], 2), ([1, 0], 1)]
@@ -18,9 +16,7 @@ from gossamer.formats.matrix import Ints
 
 
 def matchings(counts: Ints) -> list[tuple[list[int], int]]:
-    """`counts` [B, B] with equal line sums as matchings (residue of each virtual row) and how often each is
-    used.
-    """
+    """`counts` [B, B] with equal line sums as matchings (residue of each virtual row) and how often each is used."""
     table: list[list[int]] = counts.tolist()
     size, left = len(table), int(counts[0].sum()) if len(counts) else 0
     open_cells = [sum(1 << q for q in range(size) if row[q]) for row in table]
@@ -72,9 +68,7 @@ def _flip(end: int, start: int, came_from: dict[int, int], row_of: list[int], re
 
 
 def bundle_columns(columns: Ints, banks: int) -> Ints:
-    """Columns of one group as bundles [T, B]. `columns` [B, T]: the kept columns of each virtual row, sorted
-    by residue.
-    """
+    """Columns of one group as bundles [T, B]. `columns` [B, T]: the kept columns of each virtual row, sorted by residue."""
     residues = columns % banks
     cells = np.arange(banks)[:, None] * banks + residues
     counts = np.bincount(cells.ravel(), minlength=banks * banks).reshape(banks, banks)

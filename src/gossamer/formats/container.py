@@ -1,10 +1,7 @@
-"""The container of a packed file: a safetensors header and gap-free tensors, read as strictly as
-docs/formats/packed-file.md says.
+"""The container of a packed file: a safetensors header and gap-free tensors, read as strictly as docs/formats/packed-file.md says.
 
-Reading makes views into the file's bytes and allocates nothing on the word of a header. Writing orders
-metadata and tensors by
-itself (wide elements first, then by name), so that equal networks give equal files; safetensors' own writer
-shuffles metadata.
+Reading makes views into the file's bytes and allocates nothing on the word of a header. Writing orders metadata and tensors by itself
+(wide elements first, then by name), so that equal networks give equal files; safetensors' own writer shuffles metadata.
 
 >>> raw = b"".join(assemble({"note": "x"}, {"a": np.zeros(2, np.float32)}))
 >>> parse(raw)[1]["a"]

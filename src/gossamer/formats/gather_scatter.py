@@ -1,6 +1,4 @@
-"""`gather_scatter`: bundles of B entries whose columns differ modulo B, k of them in each row.
-docs/formats/gather-scatter.md.
-"""
+"""`gather_scatter`: bundles of B entries whose columns differ modulo B, k of them in each row. docs/formats/gather-scatter.md."""
 
 from collections.abc import Mapping
 from math import prod

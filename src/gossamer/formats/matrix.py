@@ -1,7 +1,6 @@
 """The compact form of one weight: a few arrays, whatever the format. Its on-disk form is the same bytes.
 
-Letters: R, C = rows and columns; an *entry* is a kept position (row, column), its *slot* the number row·C +
-column.
+Letters: R, C = rows and columns; an *entry* is a kept position (row, column), its *slot* the number row·C + column.
 """
 
 from collections.abc import Callable, Mapping

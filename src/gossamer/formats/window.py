@@ -1,6 +1,4 @@
-"""`window`: 8 rows share an aligned window of 8 columns; in a bundle each row picks one column.
-docs/formats/window.md.
-"""
+"""`window`: 8 rows share an aligned window of 8 columns; in a bundle each row picks one column. docs/formats/window.md."""
 
 from collections.abc import Mapping
 from math import prod

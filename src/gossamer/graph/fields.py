@@ -1,5 +1,4 @@
-"""Typed access to the fields of JSON objects, with errors that say where, what was expected and what was
-found.
+"""Typed access to the fields of JSON objects, with errors that say where, what was expected and what was found.
 
 >>> member({"a": 1}, "dims", keys=("a", "b"))
 Traceback (most recent call last):

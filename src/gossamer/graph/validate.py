@@ -48,9 +48,7 @@ class ValueShapes:
 
 
 def validate(network: Network, weights: Mapping[str, WeightLike]) -> ValueShapes:
-    """Check `network` (structure too) against the weights it names; GraphError names the node, expected and
-    found.
-    """
+    """Check `network` (structure too) against the weights it names; GraphError names the node, expected and found."""
     network = Network.from_json(network.to_json())
     used: set[str] = set()
     for node in network.nodes:

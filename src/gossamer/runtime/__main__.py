@@ -1,6 +1,4 @@
-"""`python -m gossamer.runtime FILE IN.npy OUT.npy`: one run without any extra. `.npz` where there are
-several arrays.
-"""
+"""`python -m gossamer.runtime FILE IN.npy OUT.npy`: one run without any extra. `.npz` where there are several arrays."""
 
 import argparse
 import sys

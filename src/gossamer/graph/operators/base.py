@@ -1,5 +1,4 @@
-"""What an operator's file declares: number of inputs, attributes, weight roles, and the rule of its output
-shape.
+"""What an operator's file declares: number of inputs, attributes, weight roles, and the rule of its output shape.
 
 Letters: N batch, C channels, H W height and width, O I outputs and inputs of a matrix, K its reduced size.
 """
