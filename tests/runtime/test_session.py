@@ -14,7 +14,6 @@ from gossamer.formats import PackedMatrix, packed_file
 from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
 from gossamer.kernels import native
 from gossamer.runtime import load, session
-from gossamer.runtime.__main__ import main
 
 FILE = Path(__file__).parents[1] / "data" / "packed" / "version_1.safetensors"
 IMAGE = np.load(FILE.with_name("version_1_input.npy"))
@@ -272,15 +271,6 @@ def test_missing_native_library(monkeypatch):
         load(FILE, engine="native")
     with pytest.warns(RuntimeWarning, match="slow NumPy reference"):
         assert load(FILE).engine == "reference"
-
-
-def test_main(tmp_path, capsys):
-    source, target = str(FILE.with_name("version_1_input.npy")), tmp_path / "out.npz"
-    assert main([str(FILE), source, str(target)]) == 0
-    assert set(np.load(target)) == {"probabilities", "features"}
-    assert main([str(FILE), source, str(tmp_path / "out.npy")]) == 1
-    assert "expected .npz" in capsys.readouterr().err
-    assert main([str(FILE), str(tmp_path / "absent.npy"), str(target)]) == 1
 
 
 def test_no_torch():

@@ -4,9 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from gossamer.errors import GossamerError, RuntimeFailure
+from gossamer.errors import GossamerError
+from gossamer.runtime.arrays import check_name, read_arrays, write_arrays
 from gossamer.runtime.session import EngineName, load
 
 
@@ -34,23 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(file: Path, source: Path, target: Path, threads: int, engine: EngineName) -> None:
-    if target.suffix not in (".npy", ".npz"):
-        raise RuntimeFailure(f"{target}: expected a name that ends with .npy or .npz")
     session = load(file, threads=threads, engine=engine)
-    try:
-        loaded = np.load(source, allow_pickle=False)
-        results = session.run(loaded if isinstance(loaded, np.ndarray) else dict(loaded.items()))
-    except (OSError, ValueError, EOFError) as error:
-        raise RuntimeFailure(f"{source}: expected an array as NumPy saves it, got: {error}") from error
-    if target.suffix == ".npy" and len(results) != 1:
-        raise RuntimeFailure(f"{target}: expected .npz for the outputs {', '.join(results)}")
-    try:
-        if target.suffix == ".npz":
-            np.savez(target, allow_pickle=False, **results)
-        else:
-            np.save(target, next(iter(results.values())), allow_pickle=False)
-    except OSError as error:
-        raise RuntimeFailure(f"{target}: expected to write the output, got: {error}") from error
+    check_name(target, {output.name: output for output in session.outputs})
+    write_arrays(target, session.run(read_arrays(source)))
 
 
 if __name__ == "__main__":
