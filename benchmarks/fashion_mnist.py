@@ -61,7 +61,7 @@ def markdown(stored: dict[str, Any]) -> str:
         kept = _median(run["num_kept" if packed else "num_weights"] for run in runs)
         cells = [
             f"{name}, {'90 % sparse, packed' if packed else 'dense'}",
-            f"{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies):.2f} %",
+            f"{statistics.mean(accuracies):.2f} ± {statistics.stdev(accuracies) if len(accuracies) > 1 else 0:.2f} %",
             f"{kept:,.0f}",
             kib(int(_median(row["bytes_on_disk"] for row in rows))),
             mib(int(_median(row["memory"]["resident"] for row in rows))),

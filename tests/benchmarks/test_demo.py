@@ -36,6 +36,8 @@ def test_demo_leaves_result_and_report(tmp_path):
     assert result["bytes_packed"] * 6 < result["bytes_dense_fp32"]
     assert result["bytes_packed"] == (tmp_path / "sparse.safetensors").stat().st_size
     assert 0 <= result["accuracy_sparse"] <= 1
+    assert result["accuracy_dense"] == result["accuracy"]["torch"]  # both on the same images
+    assert result["test_images"] == 5000
     report = (tmp_path / "report.html").read_text()
     assert report.count("<svg") >= 5
     assert "layer3.2.conv2" in report
@@ -73,7 +75,7 @@ def test_table_tells_size_accuracy_and_ratio():
     text = demo.table(_result())
     assert "2.50x" in text
     assert "3.0x smaller" in text
-    assert "1.00 points" in text
+    assert "accuracy -1.00 points against the dense twin" in text
 
 
 def test_markdown_takes_means_over_seeds():

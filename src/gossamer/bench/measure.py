@@ -18,6 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+PAUSE = 0.005
+"""Seconds before a burst: worker threads of the engine before it stop spinning for more work."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -91,6 +94,7 @@ def interleave(
     try:
         for round_index in range(rounds):
             for name in _order(names, round_index):
+                time.sleep(PAUSE)
                 times = _time(calls[name], burst[name])
                 cold[name].append(times[0])
                 hot[name].extend(times[1:])

@@ -31,8 +31,8 @@ class BenchResult:
     """Engines side by side on one machine.
 
     batch, threads: of the measurement. rounds: bursts of each engine. layers: rows of the packed network's
-    plan with `seconds` of a profiled run. machine: see machine.describe. quick: fewer repeats, not to be
-    quoted.
+    plan with `seconds` of a profiled run. machine: see machine.describe. test_examples: labelled ones that
+    every accuracy was measured on. quick: fewer repeats, not to be quoted.
     """
 
     network: str
@@ -42,6 +42,7 @@ class BenchResult:
     engines: list[EngineResult]
     layers: list[dict[str, Any]]
     machine: dict[str, Any]
+    test_examples: int = 0
     quick: bool = False
     warnings: list[str] = field(default_factory=list)
 

@@ -106,6 +106,7 @@ def run(
         engines=rows,
         layers=layers,
         machine=machine.describe(),
+        test_examples=0 if labelled is None else len(labelled[1]),
         quick=quick,
         warnings=noise_warnings(timings),
     )

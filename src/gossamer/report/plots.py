@@ -36,6 +36,7 @@ def lines(
             label=name,
             color=COLOURS.get(name),
         )
+    axes.set_xlim(left=0)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(axis="y", alpha=0.3)

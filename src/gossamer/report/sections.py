@@ -24,7 +24,12 @@ def training(runs: Mapping[str, Sequence[Json]]) -> Section:
         series = {name: points for name, points in series.items() if points[0]}
         if series:
             svg = plots.lines(series, x_label="optimizer steps", y_label=label, percent=percent)
-            blocks.append(Figure(svg=svg, caption=f"{label[0].upper()}{label[1:]} over the training steps."))
+            blocks.append(
+                Figure(
+                    svg=svg,
+                    caption=f"{label[0].upper()}{label[1:].removesuffix(', %')} over the training steps.",
+                )
+            )
     return Section(title="Training", blocks=tuple(blocks))
 
 
