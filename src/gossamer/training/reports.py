@@ -54,6 +54,11 @@ class Summary:
     def left_dense(self) -> tuple[LayerRow, ...]:
         return tuple(row for row in self.rows if row.reason)
 
+    @property
+    def whole(self) -> tuple[LayerRow, ...]:
+        """Weights that may be sparse but have nothing dropped (now): ERK keeps small layers whole."""
+        return tuple(row for row in self.masked if row.num_kept == row.size)
+
     def to_dict(self) -> dict[str, object]:
         """Plain numbers, strings and lists, ready for JSON."""
         return {**asdict(self), "sparsity": self.sparsity, "num_kept": self.num_kept, "size": self.size}
@@ -64,6 +69,8 @@ class Summary:
         for row in self.rows:
             shape = "x".join(map(str, row.shape))
             note = row.pattern if not row.reason else f"dense: {row.reason}"
+            if not row.reason and row.num_kept == row.size:
+                note += " (nothing dropped: the allocation keeps it whole)"
             lines.append(
                 f"{row.name:<{width}}  {shape:<18} {row.num_kept:>10,} {row.size:>10,}  {row.sparsity:>7.2%}   {note}"
             )

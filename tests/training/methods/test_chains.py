@@ -112,6 +112,8 @@ def test_a_layer_kept_whole_is_left_alone(kind: type[RigL] | type[SET]) -> None:
     change = sparsifier.history[1].layers
     assert (change["2.weight"].dropped, change["2.weight"].num_kept) == (0, 256)
     assert change["0.weight"].dropped > 100
+    assert [row.name for row in sparsifier.summary().whole] == ["2.weight"]
+    assert "unstructured (nothing dropped: the allocation keeps it whole)" in str(sparsifier.summary())
 
 
 def test_ties_and_zero_gradients_are_stable() -> None:
