@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gossamer.export.draft import Const, Draft, Ref, Unsupported, Weight, conv_attributes
-from gossamer.export.lower.call import Call, Lowering, bias_weight, describe, int_size, matrix_weight
+from gossamer.export.lower.call import Call, Lowering, bias_weight, describe, matrix_weight
 
 
 def linear(call: Call, draft: Draft) -> Ref:
@@ -88,11 +88,6 @@ def _transposed(call: Call, other: object) -> Const:
         )
     mask = None if other.mask is None else other.mask.t()
     return Const(tensor=other.tensor.t(), parameter=other.parameter, mask=mask)
-
-
-def channels_of(x: Ref) -> int:
-    """Size of dimension 1."""
-    return int_size(x.shape[1])
 
 
 LOWERINGS: dict[str, Lowering] = {

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gossamer.export.draft import Draft, Padding, Ref, Shape, Unsupported
+from gossamer.export.draft import NO_PADDING, Draft, Padding, Ref, Shape, Unsupported
 from gossamer.export.lower.call import Call, Lowering, describe, int_size
 from gossamer.graph.strict_json import Json
 
@@ -26,17 +26,9 @@ def max_pool2d(call: Call, draft: Draft) -> Ref:
     base = draft.base(x) if any(x.padding) else x.shape
     start = (own[0] + x.padding[0], own[1] + x.padding[1])
     padding = _fitting(call, base, window, stride, start, (own[0] + x.padding[2], own[1] + x.padding[3]))
-    return draft.emit(
-        "max_pool2d",
-        [draft.settle(x, keep_padding=True)],
-        call.out_shape,
-        attributes={
-            "kernel": list(kernel),
-            "stride": list(stride),
-            "padding": list(padding),
-            "dilation": list(dilation),
-        },
-    )
+    attributes: dict[str, Json] = {**_windows(kernel, stride, padding), "dilation": [*dilation]}
+    value = draft.settle(x, keep_padding=True)
+    return draft.emit("max_pool2d", [value], call.out_shape, attributes=attributes)
 
 
 def avg_pool2d(call: Call, draft: Draft) -> Ref:
@@ -57,32 +49,20 @@ def avg_pool2d(call: Call, draft: Draft) -> Ref:
         else:
             x = draft.view(x, x.shape)
     base = draft.base(x) if any(x.padding) else x.shape
-    start, end = (
-        (own[0] + x.padding[0], own[1] + x.padding[1]),
-        (own[0] + x.padding[2], own[1] + x.padding[3]),
-    )
+    start = (own[0] + x.padding[0], own[1] + x.padding[1])
+    end = (own[0] + x.padding[2], own[1] + x.padding[3])
     padding = _fitting(call, base, kernel, stride, start, end)
-    if padding != (
-        *start,
-        *end,
-    ):  # rounded up: torch divides windows that reach beyond the end by what lies inside
+    # rounded up: torch divides windows that reach beyond the end by what lies inside
+    if padding != (*start, *end):
         if any(start) and include:
             raise Unsupported(
                 "average pooling with padding, count_include_pad and ceil_mode",
                 "avg_pool2d with ceil_mode=False",
             )
         include = False
-    return draft.emit(
-        "avg_pool2d",
-        [draft.settle(x, keep_padding=True)],
-        call.out_shape,
-        attributes={
-            "kernel": list(kernel),
-            "stride": list(stride),
-            "padding": list(padding),
-            "count_include_pad": include,
-        },
-    )
+    attributes: dict[str, Json] = {**_windows(kernel, stride, padding), "count_include_pad": include}
+    value = draft.settle(x, keep_padding=True)
+    return draft.emit("avg_pool2d", [value], call.out_shape, attributes=attributes)
 
 
 def adaptive_avg_pool2d(call: Call, draft: Draft) -> Ref:
@@ -132,14 +112,13 @@ def _blocks_maximum(draft: Draft, x: Ref, shape: Shape) -> Ref:
             f"adaptive max pooling of {describe(x.shape)} to {describe(shape)} (unequal windows)",
             "max_pool2d, or an output size that divides the input's",
         )
-    kernel = [sizes[0] // sizes[2], sizes[1] // sizes[3]]
-    attributes: dict[str, Json] = {
-        "kernel": [*kernel],
-        "stride": [*kernel],
-        "padding": [0, 0, 0, 0],
-        "dilation": [1, 1],
-    }
+    kernel = (sizes[0] // sizes[2], sizes[1] // sizes[3])
+    attributes: dict[str, Json] = {**_windows(kernel, kernel, NO_PADDING), "dilation": [1, 1]}
     return draft.emit("max_pool2d", [draft.settle(x)], shape, attributes=attributes)
+
+
+def _windows(kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> dict[str, Json]:
+    return {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
 
 
 def _image(call: Call, draft: Draft, what: str) -> tuple[Ref, Shape]:
