@@ -160,6 +160,7 @@ def test_pack_inspect_run_report(trained, capsys, monkeypatch):
     assert found["num_weights"] == 266_200
     assert found["inputs"] == {"x": ["n", 1, 28, 28]} or list(found["inputs"].values()) == [["n", 1, 28, 28]]
     assert all(row["kernel"] for row in found["rows"])
+    assert 0 < sum(row["bytes_stored"] for row in found["rows"]) < found["size"]
 
     name = next(iter(found["inputs"]))
     images = np.random.default_rng(0).standard_normal((2, 1, 28, 28), dtype=np.float32)
@@ -178,7 +179,9 @@ def test_pack_inspect_run_report(trained, capsys, monkeypatch):
 
     Image.fromarray(np.arange(60 * 40, dtype=np.uint8).reshape(60, 40)).save("photo.png")
     assert run(["run", "net.safetensors", "photo.png"]) == 0
-    assert "%" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "%" in shown
+    assert "note" not in shown  # the recipe's run stored how images are prepared
     for wrong in ("net.safetensors", "absent.png", "absent.npy"):
         assert run(["run", "net.safetensors", wrong]) == 2
         assert wrong in capsys.readouterr().err
@@ -226,6 +229,45 @@ def test_json_is_one_object_and_text_is_elsewhere(trained):
     )
     assert json.loads(done.stdout)["num_steps"] == 8
     assert "fine" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model=torch.nn:Identity"], "expected logits [2, 10]"),
+        (["method.pattern=block:7x3"], "block:7x3 needs rows divisible by 7"),
+        (["protect={first: true}"], "every other layer keeps"),
+    ],
+)
+def test_check_finds_what_training_would(trained, settings, message, capsys):
+    assert run(["recipes", "check", str(trained / "tiny.yaml"), *settings]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_that_prints_leaves_one_json_object(trained, capsys, monkeypatch):
+    (trained / "noisy.py").write_text(
+        "from gossamer.tasks.models import mlp\nprint('made')\ndef net():\n    print('called')\n    return mlp()\n"
+    )
+    monkeypatch.chdir(trained)
+    assert run(["pack", "noisy:net", "--input", "1x1x28x28", "-o", "n.safetensors", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["bytes"] > 0
+    assert "called" in captured.err
+    assert "no --weights given" in captured.err
+    assert run(["run", "n.safetensors", "absent.npy"]) == 2
+    assert run(["pack", "noisy:net", "--input", "1x7", "-o", "n.safetensors", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["kind"]
+
+
+def test_an_image_for_a_file_without_preprocessing_is_explained(trained, capsys, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(trained)
+    model = ["gossamer.tasks.models:mlp", "--input", "1x1x28x28"]
+    assert run(["pack", *model, "-o", "plain.safetensors"]) == 0
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save("small.png")
+    assert run(["run", "plain.safetensors", "small.png"]) == 0
+    assert "does not say how images are prepared" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -57,17 +57,26 @@ app.command("doctor")(doctor.doctor)
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    stdout = sys.stdout
+    try:
+        return _run(arguments)
+    except GossamerError as error:
+        sys.stdout = stdout
+        return _failed(error, arguments)
+    finally:
+        sys.stdout = stdout
+
+
+def _run(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="gossamer", standalone_mode=True)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except GossamerError as error:
-        return _failed(error, arguments)
     except ModuleNotFoundError as error:
         mended = missing_extra(error)
         if mended is None:
             raise
-        return _failed(mended, arguments)
+        raise mended from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -80,5 +89,6 @@ def run(arguments: list[str]) -> int:
 def _failed(error: GossamerError, arguments: list[str]) -> int:
     if "--json" in arguments:
         print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-    print(f"error: {error}", file=sys.stderr)
-    return 130 if type(error).__name__ == "Interrupted" else 2
+    interrupted = type(error).__name__ == "Interrupted"
+    print(error if interrupted else f"error: {error}", file=sys.stderr)
+    return 130 if interrupted else 2

@@ -26,7 +26,7 @@ def bench(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: torch, onnxruntime, openvino, openvino_int8, gossamer."),
+        typer.Option(help="Comma-separated: torch, onnxruntime, openvino, openvino_int8. Default: all."),
     ] = None,
     batch: Annotated[int, typer.Option(help="Examples an inference.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of every engine.")] = 1,
@@ -55,7 +55,7 @@ def bench(
     \b
     Examples:
       gossamer bench model.safetensors
-      gossamer bench model.safetensors --against onnxruntime,gossamer --threads 2 --json
+      gossamer bench model.safetensors --against onnxruntime,openvino --threads 2 --json
       gossamer bench mypackage.nets:small --input 1x3x224x224 --sparsity 0.9
     """
     import tempfile
@@ -80,7 +80,7 @@ def bench(
         result = run(
             packed,
             dense=dense,
-            engines=[name.strip() for name in against.split(",")] if against else DEFAULT_ENGINES,
+            engines=_engines(against) if against else DEFAULT_ENGINES,
             batch=batch,
             threads=threads,
             rounds=rounds,
@@ -112,6 +112,16 @@ def examples(
     test = normalized(images.test.images, mean=found.mean, std=found.std)
     calibration = normalized(images.train.images[:CALIBRATION_IMAGES], mean=found.mean, std=found.std)
     return (test, images.test.labels), calibration
+
+
+def _engines(against: str) -> list[str]:
+    """What is measured: the packed file is, named or not.
+
+    >>> _engines("torch, onnxruntime")
+    ['torch', 'onnxruntime', 'gossamer']
+    """
+    names = [name.strip() for name in against.split(",")]
+    return names if "gossamer" in names else [*names, "gossamer"]
 
 
 def _packed(

@@ -13,7 +13,7 @@ _DISTRIBUTION = {"PIL": "pillow", "yaml": "PyYAML", "sklearn": "scikit-learn"}
 
 
 def doctor(json: Json = False) -> None:
-    """Say what this installation can do: versions, instruction set, kernels, threads, extras.
+    """Say what this installation can do: versions, instruction sets, CPUs, extras.
 
     \b
     Example:
@@ -26,6 +26,7 @@ def doctor(json: Json = False) -> None:
     packages = {name: _version(_DISTRIBUTION.get(name, name)) for name in ("numpy", "safetensors", *EXTRA_OF)}
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     native = native_facts()
+    missing = sorted({EXTRA_OF[name] for name, version in packages.items() if version is None})
     found: dict[str, object] = {
         "gossamer": __version__,
         "python": platform.python_version(),
@@ -33,7 +34,7 @@ def doctor(json: Json = False) -> None:
         "cpus": cpus,
         "native": native,
         "packages": packages,
-        "missing_extras": sorted({EXTRA_OF[name] for name, version in packages.items() if version is None}),
+        "missing_extras": missing,
     }
     output.say(
         f"gossamer {__version__}, Python {platform.python_version()}, {platform.platform()}, {cpus} CPUs usable"
@@ -49,6 +50,11 @@ def doctor(json: Json = False) -> None:
     for name, version in packages.items():
         extra = f"  (extra {EXTRA_OF[name]})" if name in EXTRA_OF else ""
         output.say(f"{name}: {version or 'not installed'}{extra}")
+    output.say(
+        f"missing extras: {', '.join(missing)}; install with pip install 'gossamer[{','.join(missing)}]'"
+        if missing
+        else "all extras are installed"
+    )
     output.result(found)
 
 

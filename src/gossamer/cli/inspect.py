@@ -15,7 +15,8 @@ def inspect(
     threads: Annotated[int, typer.Option(help="Threads to plan for (kernels may depend on it).")] = 1,
     json: Json = False,
 ) -> None:
-    """Show what is in a packed file: network, layers with format, kept weights, bytes, kernel and why.
+    """Show what is in a packed file: network, layers with format, kept weights, bytes in the file and in memory, kernel
+    and why.
 
     \b
     Examples:
@@ -29,8 +30,8 @@ def inspect(
     for line in found.lines():
         output.say(line)
     output.table(
-        ["layer", "op", "format", "shape", "kept", "of", "density", "bytes", "kernel", "why"],
+        ["layer", "op", "format", "shape", "kept", "of", "density", "on disk", "in memory", "kernel", "why"],
         [row.cells() for row in found.rows],
-        right=["kept", "of", "density", "bytes"],
+        right=["kept", "of", "density", "on disk", "in memory"],
     )
     output.result(found.to_dict())

@@ -1,6 +1,7 @@
 """What a command prints: text for people, or one JSON object for programs.
 
-With `--json`, standard output carries exactly one JSON object and everything else goes to standard error.
+With `--json`, standard output carries exactly one JSON object and everything else goes to standard error, also what a user's
+model or another library prints.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self._stdout = sys.stdout
+        if as_json:  # until the result: a model that prints must not break the one JSON object
+            sys.stdout = sys.stderr
         self._console = Console(
             file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False, soft_wrap=True
         )
@@ -48,4 +52,5 @@ class Output:
     def result(self, value: Mapping[str, object]) -> None:
         """The JSON object, if one is wanted."""
         if self.as_json:
+            sys.stdout = self._stdout
             print(json.dumps(value, default=str))

@@ -43,6 +43,8 @@ def pack(
 
     output = Output(json)
     subject = subject_of(source, weights=weights, input_shape=input)
+    for note in subject.notes:
+        output.say(note)
     import torch
 
     from gossamer.export import pack as pack_network

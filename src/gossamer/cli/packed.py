@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ class LayerRow:
     shape: tuple[int, ...]
     num_kept: int
     num_weights: int
-    bytes: int
+    bytes_stored: int
+    bytes_in_memory: int
     kernel: str
     reason: str
 
@@ -38,7 +40,8 @@ class LayerRow:
             f"{self.num_kept:,}" if self.num_weights else dash,
             f"{self.num_weights:,}" if self.num_weights else dash,
             f"{self.num_kept / self.num_weights:.1%}" if self.num_weights else dash,
-            f"{self.bytes:,}" if self.bytes else dash,
+            f"{self.bytes_stored:,}" if self.bytes_stored else dash,
+            f"{self.bytes_in_memory:,}" if self.bytes_in_memory else dash,
             self.kernel or dash,
             self.reason,
         ]
@@ -105,7 +108,10 @@ def describe(path: Path, *, threads: int) -> Description:
     manifest: Mapping[str, Any] = session.manifest
     weights: Mapping[str, Any] = manifest["weights"]
     nodes = {node["name"]: node for node in manifest["network"]["nodes"]}
-    rows = [_row(dict(layer), nodes.get(str(layer["name"]), {}), weights) for layer in session.layers()]
+    sizes = _tensor_sizes(path)
+    rows = [
+        _row(dict(layer), nodes.get(str(layer["name"]), {}), weights, sizes) for layer in session.layers()
+    ]
     return Description(
         file=str(path),
         size=path.stat().st_size,
@@ -117,8 +123,23 @@ def describe(path: Path, *, threads: int) -> Description:
     )
 
 
-def _row(layer: Mapping[str, Any], node: Mapping[str, Any], weights: Mapping[str, Any]) -> LayerRow:
-    stored = weights.get(node.get("weights", {}).get("weight", ""), {})
+def _tensor_sizes(path: Path) -> dict[str, int]:
+    """Bytes of every tensor, from the header of a file that has been checked."""
+    with path.open("rb") as file:
+        header: Mapping[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {
+        name: entry["data_offsets"][1] - entry["data_offsets"][0]
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _row(
+    layer: Mapping[str, Any], node: Mapping[str, Any], weights: Mapping[str, Any], sizes: Mapping[str, int]
+) -> LayerRow:
+    keys = node.get("weights", {})
+    stored = weights.get(keys.get("weight", ""), {})
+    parts = [part for key in keys.values() for part in weights.get(key, {}).get("parts", {}).values()]
     parameters = ",".join(f"{key}={value}" for key, value in stored.get("parameters", {}).items())
     kind = f"{stored['format']}{f'({parameters})' if parameters else ''} {stored['dtype']}" if stored else ""
     return LayerRow(
@@ -128,7 +149,8 @@ def _row(layer: Mapping[str, Any], node: Mapping[str, Any], weights: Mapping[str
         shape=tuple(stored.get("shape", ())),
         num_kept=int(layer["num_kept"]),
         num_weights=int(layer["num_weights"]),
-        bytes=int(layer["bytes"]),
+        bytes_stored=sum(sizes[part["tensor"]] for part in parts),
+        bytes_in_memory=int(layer["bytes"]),
         kernel=str(layer["kernel"]),
         reason=str(layer["reason"]),
     )
@@ -146,7 +168,9 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("metrics", "verification"):
         if values := manifest.get(key):
             facts[key] = ", ".join(
-                f"{name} {value}" for name, value in values.items() if not isinstance(value, dict | list)
+                f"{name} {format(value, '.4g') if isinstance(value, float) else value}"
+                for name, value in values.items()
+                if not isinstance(value, dict | list)
             )
     if licence := manifest.get("license"):
         facts["license"] = licence

@@ -16,7 +16,10 @@ def prune(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pruned weights and their masks.")],
     sparsity: Annotated[
-        float | None, typer.Option(help="Zeros over all weights of linear and convolution layers.")
+        float | None,
+        typer.Option(
+            help="Zeros over all weights of linear and convolution layers, such as 0.9. Left out for 2:4, which fixes it."
+        ),
     ] = None,
     pattern: Annotated[
         str, typer.Option(help="unstructured, 2:4, block:4x1, gs:8,1 or window:8.")
@@ -45,6 +48,8 @@ def prune(
     output = Output(json)
     method = OneShot(sparsity=sparsity, pattern=pattern, allocation=allocation, criterion=criterion)
     subject = subject_of(source, weights=weights, input_shape=None if Path(source).is_dir() else "1x1")
+    for note in subject.notes:
+        output.say(note)
     sparsifier = Sparsifier(subject.model, method)
     masks = {name: mask.clone() for name, mask in sparsifier.masks.items()}
     summary = sparsifier.finalize().summary

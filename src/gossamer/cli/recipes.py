@@ -75,27 +75,36 @@ def show(
 
 @app.command("check")
 def check(recipe: Recipe, overrides: Overrides = None, json: Json = False) -> None:
-    """Check a recipe without training; says how many steps it has.
+    """Check a recipe without training: its keys, its network, its sparsity. Says how many steps it has.
 
     \b
     Example:
       gossamer recipes check mine.yaml
     """
-    from gossamer.recipes import document, library, validate
+    from gossamer.recipes import document, library, loop, validate
 
-    plan = validate.plan_of(document.with_overrides(library.document_of(recipe), overrides or []))
     output = Output(json)
+    plan = validate.plan_of(document.with_overrides(library.document_of(recipe), overrides or []))
+    summary = loop.check(plan)
     output.say(
         f"{plan.recipe.name}: fine; {plan.num_steps} steps ({plan.recipe.train.epochs} epochs of {plan.steps_per_epoch}), "
         f"method {plan.method or 'dense'}"
     )
+    left_dense = {} if summary is None else {row.name: row.reason for row in summary.left_dense}
+    for name, reason in left_dense.items():
+        output.say(f"left dense: {name} ({reason})")
     output.result(
-        {"name": plan.recipe.name, "num_steps": plan.num_steps, "steps_per_epoch": plan.steps_per_epoch}
+        {
+            "name": plan.recipe.name,
+            "num_steps": plan.num_steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "left_dense": left_dense,
+        }
     )
 
 
 @app.command("schema")
-def schema() -> None:
+def schema(json: Json = False) -> None:
     """Print the JSON schema of recipe files, for editors.
 
     \b
@@ -104,4 +113,5 @@ def schema() -> None:
     """
     from gossamer.recipes import json_schema
 
+    del json  # the schema is JSON anyway
     print(json_schema.text(), end="")

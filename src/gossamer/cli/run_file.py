@@ -34,6 +34,11 @@ def run(
     output = Output(json)
     session = packed.open_session(file, threads=threads)
     given = arrays.read_inputs(input, session.inputs, session.preprocessing)
+    if session.preprocessing is None and input.suffix not in (".npy", ".npz"):
+        output.say(
+            f"note: {file} does not say how images are prepared; resized to the input's size and scaled to 0..1 "
+            "(gossamer.pack(..., preprocessing=) stores mean and std)"
+        )
     answers = session.run(given)
     if out is not None:
         arrays.write_outputs(out, answers)

@@ -34,6 +34,7 @@ class NetworkSubject:
     metrics: Mapping[str, Any] | None = None
     licence: str | None = None
     spec: str = field(default="")
+    notes: tuple[str, ...] = ()
 
 
 def subject_of(source: str, *, weights: Path | None, input_shape: str | None) -> NetworkSubject:
@@ -70,6 +71,9 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
         model=model.eval(),
         input_shape=parse_shape(input_shape),
         masks=masks,
+        notes=()
+        if weights
+        else (f"note: no --weights given: these are the weights that {source} is made with",),
     )
 
 

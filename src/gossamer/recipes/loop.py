@@ -29,6 +29,7 @@ from gossamer.recipes.validate import Plan
 from gossamer.tasks import task
 from gossamer.tasks.images import ImageData, Integers, epoch_order
 from gossamer.training import Sparsifier
+from gossamer.training.reports import Summary
 
 LOG_EVERY = 10
 """Optimizer steps between two lines of the metrics."""
@@ -244,6 +245,26 @@ def model_of(plan: Plan) -> nn.Module:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"model {name}: expected weights that can be trained, got none")
     return model
+
+
+def check(plan: Plan) -> Summary | None:
+    """Build what training would build, without its data: the network takes the task's images, the method can reach its sparsity.
+
+    Returns the masks' summary before the first step; None for dense training.
+    """
+    torch.manual_seed(plan.recipe.seed)
+    model = model_of(plan)
+    if plan.method is None:
+        return None
+    sparsifier = Sparsifier(
+        model,
+        plan.method,
+        make_optimizer(model, plan.recipe.train.optimizer),
+        seed=plan.recipe.seed,
+        protect=plan.recipe.protect,
+    )
+    sparsifier.detach()
+    return sparsifier.summary()
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
