@@ -1,11 +1,12 @@
 """What every method promises, on every pattern, in fp32 and under autocast."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gossamer.errors import MethodError
 from gossamer.sparsity.patterns import NOfM, parse_pattern
@@ -13,7 +14,7 @@ from gossamer.sparsity.view import as_matrix
 from gossamer.training import METHODS as CLASSES
 from gossamer.training import Method, Sparsifier
 from tests.contracts.table import METHOD_REFUSALS, METHODS, PATTERNS, SPARSITY
-from tests.training.helpers import assert_dropped_is_zero, backward, bottleneck
+from tests.training.helpers import assert_dropped_is_zero, backward, bottleneck, is_plus_zero
 
 STEPS = 12
 PAIRS = [
@@ -47,10 +48,13 @@ def fixes(pattern: str) -> bool:
     return isinstance(parse_pattern(pattern), NOfM)
 
 
-def start(entry: str, pattern: str) -> tuple[torch.nn.Module, torch.optim.Optimizer, Sparsifier]:
+def start(
+    entry: str, pattern: str, average: Mapping[str, Tensor] | None = None
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, Sparsifier]:
     model = bottleneck()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
-    return model, optimizer, Sparsifier(model, make(entry, pattern), optimizer, seed=3)
+    sparsifier = Sparsifier(model, make(entry, pattern), optimizer, seed=3, ema=average or ())
+    return model, optimizer, sparsifier
 
 
 @pytest.mark.parametrize(("entry", "pattern"), METHOD_REFUSALS)
@@ -72,15 +76,18 @@ def test_edits_are_pure(entry: str) -> None:
 @pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "autocast"])
 @pytest.mark.parametrize(("entry", "pattern"), PAIRS)
 def test_contract(entry: str, pattern: str, autocast: bool) -> None:
-    model, optimizer, sparsifier = start(entry, pattern)
-    keys, legal = list(model.state_dict()), parse_pattern(pattern)
-    other = Sparsifier, None
+    average = {name: parameter.detach().clone() for name, parameter in bottleneck().named_parameters()}
+    model, optimizer, sparsifier = start(entry, pattern, average)
+    keys, legal, parameters = list(model.state_dict()), parse_pattern(pattern), dict(model.named_parameters())
+    other: tuple[Any, Any, Any] = (None, None, None)
     for step in range(1, STEPS + 1):
         backward(model, step, autocast=autocast)
         optimizer.step()
         assert sparsifier.step == step
-        assert_dropped_is_zero(sparsifier, model, optimizer)
+        assert_dropped_is_zero(sparsifier, model, optimizer, [average])
         for name, mask in sparsifier.masks.items():
+            assert is_plus_zero(parameters[name].grad[~mask]), name
+            average[name] = 0.9 * average[name] + 0.1 * parameters[name].detach()
             matrix = as_matrix(mask)
             assert int(mask.sum()) in legal.counts((matrix.shape[0], matrix.shape[1])), name
         if (
@@ -107,7 +114,8 @@ def test_contract(entry: str, pattern: str, autocast: bool) -> None:
     assert list(model.state_dict()) == keys
     report = sparsifier.finalize()
     assert report.zeroed == 0
-    assert report.summary.num_kept == sum(row.num_kept for row in report.summary.rows)
+    kept = sum(int(mask.sum()) for mask in sparsifier.masks.values())
+    assert kept + sum(row.size for row in report.summary.left_dense) == report.summary.num_kept
 
 
 def matrices(sparsifier: Sparsifier) -> list[tuple[int, int]]:

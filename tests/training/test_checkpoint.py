@@ -98,6 +98,38 @@ def test_resume_is_bit_equal_from_every_step(at: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
 
 
+def test_optimizer_state_loaded_alone_obeys_the_masks() -> None:
+    model, optimizer, sparsifier = start()
+    advance(model, optimizer, 0, 3)
+    state = optimizer.state_dict()
+    for tensors in state["state"].values():
+        tensors["exp_avg"].fill_(7.0)
+        tensors["exp_avg_sq"].fill_(7.0)
+    optimizer.load_state_dict(state)
+    advance(model, optimizer, 3, 5)
+    assert sparsifier.history[-1].step == 4
+    assert_dropped_is_zero(sparsifier, model, optimizer)
+
+
+def test_step_counts_of_grown_weights_follow_an_optimizer_that_is_loaded_alone() -> None:
+    results = []
+    for whole in (True, False):
+        model, optimizer, sparsifier = start()
+        advance(model, optimizer, 0, 4)  # the edit after step 4 has grown weights
+        saved = copy.deepcopy((model.state_dict(), optimizer.state_dict(), sparsifier.state_dict()))
+        advance(model, optimizer, 4, 5)
+        model.load_state_dict(saved[0])
+        optimizer.load_state_dict(saved[1])
+        if whole:
+            sparsifier.load_state_dict(saved[2])
+        else:
+            assert all(torch.equal(mask, sparsifier.masks[n]) for n, mask in saved[2]["masks"].items())
+            sparsifier.step -= 1
+        advance(model, optimizer, 4, 5)
+        results.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_weights_written_by_hand_are_not_undone() -> None:
     """Weights copied in place, not with load_state_dict, then the Sparsifier's state: what was copied stays."""
     model, optimizer, sparsifier = start()

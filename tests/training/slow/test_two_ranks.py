@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from gossamer.errors import EngineError, GossamerError
-from gossamer.training import METHODS, RigL, Sparsifier, Static
+from gossamer.training import METHODS, RigL, Sparsifier
 from gossamer.training.masks import digest_of
 from tests.training.helpers import NOTHING, assert_dropped_is_zero, backward, mlp
 
@@ -91,7 +91,3 @@ def test_errors_reach_every_rank(tmp_path: Path) -> None:
     mp.spawn(worker, args=("refuse", "", str(tmp_path)), nprocs=2)
     assert (tmp_path / "0.pt").exists()
     assert (tmp_path / "1.pt").exists()
-
-
-def test_static_needs_no_communication_after_the_start() -> None:
-    assert all(not Static(sparsity=0.5).edits_at(step) for step in range(1, 1000))
