@@ -21,10 +21,10 @@ SUFFIX  = $(shell $(PY) -c 'import sysconfig; print(sysconfig.get_config_var("EX
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup native native-tests demo test test-slow check format sanitize wheel bench clean distclean
+.PHONY: help setup native native-tests native-tests-arm demo test test-slow check format sanitize wheel bench clean distclean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 18
 
 # ---------------------------------------------------------------------------------------------------------------- set-up
 $(STAMPS)/venv:
@@ -66,6 +66,15 @@ native-tests: $(NATIVE)/build.ninja  ## build and run the native tests, also on 
 	@cmake --build $(NATIVE) -j $(JOBS) --target native_tests -- --quiet
 	@ctest --test-dir $(NATIVE) --output-on-failure -j $(JOBS) --no-tests=ignore
 
+# Needs g++-aarch64-linux-gnu and qemu-user. The executor's tests fork, which user-mode emulation cannot do with threads.
+native-tests-arm: $(STAMPS)/packages  ## build for AArch64 with the cross compiler, run kernel and network tests under qemu-aarch64
+	@cmake -S . -B build/arm -G Ninja -DGOSSAMER_TESTS=ON -DGOSSAMER_PYTHON=OFF --log-level=WARNING \
+	  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  "-DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64;-L;/usr/aarch64-linux-gnu"
+	@cmake --build build/arm -j $(JOBS) --target native_tests -- --quiet
+	ctest --test-dir build/arm --output-on-failure -j $(JOBS) --no-tests=ignore
+
 # ----------------------------------------------------------------------------------------------------------------- tests
 PYTEST = $(PY) -m pytest -n 2 --dist loadgroup
 
@@ -90,11 +99,16 @@ format:  ## put the code into its format, mend what can be mended
 	clang-format -i $(NATIVE_SOURCES)
 	ruff check --fix
 
-sanitize: setup  ## native tests and 20,000 mutated files under Address- and UndefinedBehaviorSanitizer
-	@cmake -S . -B build/sanitize -G Ninja -DGOSSAMER_TESTS=ON -DGOSSAMER_PYTHON=OFF -DGOSSAMER_SANITIZE=ON --log-level=WARNING
+SANITIZE = cmake -S . -G Ninja -DGOSSAMER_TESTS=ON -DGOSSAMER_PYTHON=OFF --log-level=WARNING
+
+sanitize: setup  ## native tests under Address-, UndefinedBehavior- and ThreadSanitizer, 20,000 mutated files under the first two
+	@$(SANITIZE) -B build/sanitize -DGOSSAMER_SANITIZE=address,undefined
 	@cmake --build build/sanitize -j $(JOBS) --target native_tests -- --quiet
 	ctest --test-dir build/sanitize --output-on-failure -j $(JOBS) --no-tests=ignore
 	$(PY) scripts/fuzz.py --driver build/sanitize/fuzz_reader
+	@$(SANITIZE) -B build/sanitize-thread -DGOSSAMER_SANITIZE=thread
+	@cmake --build build/sanitize-thread -j $(JOBS) --target test_capi test_executor test_random -- --quiet
+	ctest --test-dir build/sanitize-thread --output-on-failure -j $(JOBS) -R 'test_(capi|executor|random)$$'
 
 # ------------------------------------------------------------------------------------------------------------- the rest
 wheel: setup  ## wheel with all instruction sets, repaired with auditwheel, in wheelhouse/

@@ -69,3 +69,14 @@ def test_portable_kernels_on_nehalem(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "portable: 0 failures" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("aarch64-linux-gnu-g++") is None or shutil.which("qemu-aarch64") is None,
+    reason="needs aarch64-linux-gnu-g++ and qemu-aarch64 (Debian packages g++-aarch64-linux-gnu, qemu-user)",
+)
+def test_native_tests_on_aarch64() -> None:
+    done = subprocess.run(["make", "native-tests-arm"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "100% tests passed" in done.stdout
