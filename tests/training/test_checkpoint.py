@@ -100,14 +100,14 @@ def test_resume_is_bit_equal_from_every_step(at: int) -> None:
 
 def test_optimizer_state_loaded_alone_obeys_the_masks() -> None:
     model, optimizer, sparsifier = start()
-    advance(model, optimizer, 0, 3)
-    state = optimizer.state_dict()
+    advance(model, optimizer, 0, 4)
+    state = copy.deepcopy(optimizer.state_dict())
     for tensors in state["state"].values():
         tensors["exp_avg"].fill_(7.0)
         tensors["exp_avg_sq"].fill_(7.0)
     optimizer.load_state_dict(state)
-    advance(model, optimizer, 3, 5)
-    assert sparsifier.history[-1].step == 4
+    advance(model, optimizer, 4, 5)
+    assert sparsifier.history[-1].step == 4  # no edit since, which would mask state anyway
     assert_dropped_is_zero(sparsifier, model, optimizer)
 
 
