@@ -112,33 +112,6 @@ def check_is_step(who: str, **steps: object) -> None:
             )
 
 
-def check_exchange(method: Method, pattern: Pattern, *, drop_fraction: float, initial: str) -> None:
-    """Refuses settings of a drop-and-grow method (SET, RigL) that cannot be meant with this pattern."""
-    who = type(method).__name__
-    if initial not in INITIAL:
-        raise MethodError(f"{who}: expected initial to be one of {', '.join(INITIAL)}, got {initial!r}")
-    if not 0 < drop_fraction < 1:
-        raise MethodError(
-            f"{who}: expected drop_fraction in (0, 1), a part of the active weights, got {drop_fraction:g}"
-        )
-    if method.allocation == "global_rank":
-        raise MethodError(
-            f"{who} keeps the count of every layer, and starts from masks that know no scores: expected allocation uniform or erk, "
-            "got global_rank"
-        )
-    if isinstance(pattern, NOfM) and (pattern.n == 1 or drop_fraction * pattern.n < 0.5):
-        raise MethodError(
-            f"{who} on {pattern}: a step from {pattern} to a legal mask with fewer entries drops at least 1 of {pattern.n} in every "
-            f"group, which a drop fraction of {drop_fraction:g} never reaches"
-            + (
-                "; with N = 1 it would exchange the whole layer at once"
-                if pattern.n == 1
-                else "; raise drop_fraction"
-            )
-            + ", or use gradual, one_shot or static with this pattern"
-        )
-
-
 def starting_edits(method: Method) -> tuple[Edit, ...]:
     """The edit before the first step of a method that begins sparse: the final counts, at random or by magnitude."""
     if method.initial == "given":

@@ -12,11 +12,10 @@ grow again in the same edit (at zero); `exclude_dropped` forbids it.
 from dataclasses import dataclass
 
 from gossamer.errors import MethodError
-from gossamer.sparsity.criteria import CRITERIA
 from gossamer.sparsity.growth import GROWTH
 from gossamer.sparsity.schedules import constant, cosine
-from gossamer.training.edits import Edit, Unchanged, WithoutFraction
-from gossamer.training.methods.method import check_exchange, check_settings, check_steps, starting_edits
+from gossamer.training.edits import Edit
+from gossamer.training.methods.exchange import check_exchange, exchange_edits, last_exchange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,35 +41,21 @@ class SET:
     exclude_dropped: bool = False
 
     def __post_init__(self) -> None:
-        check_steps(self, every=self.every, stop=self.stop)
-        check_exchange(self, check_settings(self), drop_fraction=self.drop_fraction, initial=self.initial)
+        check_exchange(self)
         if self.decay not in ("constant", "cosine"):
             raise MethodError(f"SET: expected decay constant or cosine, got {self.decay!r}")
 
     @property
     def last_edit(self) -> int:
-        return max(0, (self.stop - 1) // self.every * self.every)
+        return last_exchange(self)
 
     @property
     def grows(self) -> bool:
         return True
 
     def edits_at(self, step: int) -> tuple[Edit, ...]:
-        if step == 0:
-            return starting_edits(self)
-        if step % self.every or not 0 < step < self.stop:
-            return ()
-        fraction = (
-            cosine(self.drop_fraction, end=self.stop)
-            if self.decay == "cosine"
-            else constant(self.drop_fraction)
-        )
-        return (
-            Edit(
-                drop_to=WithoutFraction(fraction(step)),
-                drop_by=CRITERIA[self.criterion],
-                grow_to=Unchanged(),
-                grow_by=GROWTH["random"],
-                exclude_dropped=self.exclude_dropped,
-            ),
-        )
+        fractions = {
+            "constant": constant(self.drop_fraction),
+            "cosine": cosine(self.drop_fraction, end=self.stop),
+        }
+        return exchange_edits(self, step, fractions[self.decay], GROWTH["random"])
