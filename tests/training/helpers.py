@@ -1,14 +1,29 @@
 """Tiny models, a deterministic loop, and the one check that everything in training must pass."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossamer.training import Protection, Sparsifier
+from gossamer.training import Protection, RigL, Sparsifier
 
+MLP = (8, 6)  # the shape of a batch for mlp()
 NOTHING = Protection(first=False, last=False, depthwise=False)
+
+OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "sgd": (torch.optim.SGD, {"lr": 0.1}),
+    "sgd momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    "sgd nesterov fused": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "fused": True}),
+    "adam": (torch.optim.Adam, {"lr": 0.01, "weight_decay": 0.01}),
+    "adam fused": (torch.optim.Adam, {"lr": 0.01, "fused": True}),
+    "adamw": (torch.optim.AdamW, {"lr": 0.01}),
+    "adamw fused": (torch.optim.AdamW, {"lr": 0.01, "fused": True, "amsgrad": True}),
+    "rmsprop": (torch.optim.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.9}),
+    "adagrad": (torch.optim.Adagrad, {"lr": 0.01, "initial_accumulator_value": 0.1}),
+    "adadelta": (torch.optim.Adadelta, {}),
+}
 
 
 class Bottleneck(nn.Module):
@@ -79,3 +94,7 @@ def assert_dropped_is_zero(
             ]
         for tensor in tensors:
             assert is_plus_zero(tensor[~mask]), name
+
+
+def rigl(**settings: Any) -> RigL:
+    return RigL(**{"sparsity": 0.6, "every": 2, "stop": 9, "drop_fraction": 0.5, **settings})

@@ -1,0 +1,40 @@
+"""What the engine says about its work."""
+
+import pytest
+import torch
+
+from gossamer.training import Gradual, Protection, Sparsifier, Static
+from tests.training.helpers import (
+    MLP,
+    backward,
+    bottleneck,
+    mlp,
+)
+
+
+def test_summary_lists_layers_left_dense_and_counts_them() -> None:
+    sparsifier = Sparsifier(bottleneck(), Static(sparsity=0.75, pattern="block:16x2"))
+    summary = sparsifier.summary()
+    assert {row.name: row.reason for row in summary.left_dense} == {
+        "stem.weight": "protected: first layer",
+        "fc.weight": "protected: last layer",
+    }
+    assert summary.size == 72 + 1152 + 256 + 128 + 64
+    assert summary.num_kept == 72 + 64 + sum(int(mask.sum()) for mask in sparsifier.masks.values())
+    assert sparsifier.sparsity == pytest.approx(0.75, abs=16 / summary.size)
+    assert "dense: protected: first layer" in str(summary)
+
+
+def test_peak_is_what_was_kept_at_most() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(
+        model, Gradual(sparsity=0.7, every=1, stop=3), optimizer, protect=Protection(first=False)
+    )
+    kept = []
+    for step in range(4):
+        backward(model, step, shape=MLP)
+        optimizer.step()
+        kept.append(sparsifier.summary().num_kept)
+    assert kept == sorted(kept, reverse=True)
+    assert sparsifier.summary().peak_kept == 6 * 8 + 8 * 8 + 8 * 4
