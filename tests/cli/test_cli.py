@@ -182,7 +182,10 @@ def test_pack_inspect_run_report(trained, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "%" in shown
     assert "note" not in shown  # the recipe's run stored how images are prepared
-    for wrong in ("net.safetensors", "absent.png", "absent.npy"):
+    Path("broken.npz").write_bytes(b"PK\x03\x04 no zip")
+    Path("several.npy").write_bytes(Path("x.npz").read_bytes())
+    Path("single.npz").write_bytes(Path("x.npy").read_bytes())
+    for wrong in ("net.safetensors", "absent.png", "absent.npy", "broken.npz", "several.npy", "single.npz"):
         assert run(["run", "net.safetensors", wrong]) == 2
         assert wrong in capsys.readouterr().err
 

@@ -1,9 +1,8 @@
-"""Inputs and outputs of `gossamer run`: arrays and images in files, labels for people."""
+"""Inputs and answers of `gossamer run`: arrays and images in files, labels for people."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.errors import RuntimeFailure
-from gossamer.files import write_atomic
 from gossamer.graph import ImagePreprocessing, Input
 from gossamer.runtime import image_input
+from gossamer.runtime.arrays import read_arrays
 
 Array = NDArray[np.float32]
 
@@ -23,7 +22,10 @@ def read_inputs(
 ) -> dict[str, Array]:
     """The session's inputs from a file; a missing batch dimension is added."""
     if path.suffix == ".npz":
-        given = dict(_load(path))
+        loaded = read_arrays(path)
+        if not isinstance(loaded, dict):
+            raise RuntimeFailure(f"{path}: expected arrays by name (.npz), got one array; call it .npy")
+        given = loaded
         missing = [item.name for item in inputs if item.name not in given]
         extra = [name for name in given if name not in {item.name for item in inputs}]
         if missing or extra:
@@ -37,23 +39,11 @@ def read_inputs(
             raise RuntimeFailure(
                 f"the network has {len(inputs)} inputs ({names}); expected an .npz file with these names"
             )
-        array = _load(path)["input"] if path.suffix == ".npy" else _image(path, inputs[0], preprocessing)
-        given = {inputs[0].name: array}
+        found = read_arrays(path) if path.suffix == ".npy" else _image(path, inputs[0], preprocessing)
+        if isinstance(found, dict):
+            raise RuntimeFailure(f"{path}: expected one array (.npy), got several by name; call it .npz")
+        given = {inputs[0].name: found}
     return {item.name: _shaped(given[item.name], item, path) for item in inputs}
-
-
-def write_outputs(path: Path, answers: Mapping[str, Array]) -> None:
-    """One output as .npy, or all as .npz."""
-    buffer = io.BytesIO()
-    if path.suffix == ".npz":
-        np.savez(buffer, **answers)  # type: ignore[arg-type]
-    elif path.suffix == ".npy" and len(answers) == 1:
-        np.save(buffer, next(iter(answers.values())))
-    else:
-        raise RuntimeFailure(
-            f"--out {path}: expected .npz{' or .npy' if len(answers) == 1 else ', because there are several outputs'}"
-        )
-    write_atomic(path, buffer.getvalue())
 
 
 def ranked(output: Array, labels: Sequence[str], top: int) -> list[list[dict[str, Any]]]:
@@ -76,16 +66,6 @@ def ranked(output: Array, labels: Sequence[str], top: int) -> list[list[dict[str
         ]
         for row in probabilities
     ]
-
-
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        return {"input": loaded} if isinstance(loaded, np.ndarray) else dict(loaded.items())
-    except OSError as error:
-        raise RuntimeFailure(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError) as error:
-        raise RuntimeFailure(f"{path}: expected arrays of numbers as NumPy saves them: {error}") from None
 
 
 def _shaped(array: NDArray[Any], wanted: Input, path: Path) -> Array:

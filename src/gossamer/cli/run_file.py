@@ -30,9 +30,12 @@ def run(
       gossamer run model.safetensors batch.npy -o answers.npy
     """
     from gossamer.cli import arrays, packed
+    from gossamer.runtime.arrays import check_name, write_arrays
 
     output = Output(json)
     session = packed.open_session(file, threads=threads)
+    if out is not None:
+        check_name(out, dict.fromkeys(item.name for item in session.outputs))
     given = arrays.read_inputs(input, session.inputs, session.preprocessing)
     if session.preprocessing is None and input.suffix not in (".npy", ".npz"):
         output.say(
@@ -41,7 +44,7 @@ def run(
         )
     answers = session.run(given)
     if out is not None:
-        arrays.write_outputs(out, answers)
+        write_arrays(out, answers)
         output.say(f"wrote {out}")
     ranked = arrays.ranked(next(iter(answers.values())), session.labels, top) if session.labels else []
     for number, entries in enumerate(ranked):
