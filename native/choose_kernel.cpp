@@ -50,62 +50,65 @@ Weighed weigh(const Weight& weight, Budget& budget) {
   return w;
 }
 
-void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
-  const float* bias = packed.bias.empty() ? nullptr : packed.bias.data();
-  if (packed.kind == PackedRows::Kind::sparse) {
-    SpmmArgs a;
-    a.y = call.y;
-    a.residual = call.residual;
-    a.mask = call.mask;
-    a.bias = bias;
-    a.y_stride = call.y_stride;
-    a.residual_stride = call.residual_stride;
-    a.row_begin = call.parts == 1 ? 0 : packed.stream.split[static_cast<size_t>(call.part)];
-    a.row_end = call.parts == 1 ? packed.rows : packed.stream.split[static_cast<size_t>(call.part) + 1];
-    a.lane = call.lane;
-    a.vectors = call.vectors;
-    a.wide = packed.stream.offsets.wide;
-    a.lo = call.lo;
-    a.hi = call.hi;
-    const size_t n = packed.stream.k_blocks.size();
-    for (size_t b = 0; b < n; ++b) {
-      const SparseStream::KBlock& block = packed.stream.k_blocks[b];
-      a.x = call.x + block.x_shift;
-      a.row_start = block.row_start.data();
-      a.offsets = packed.stream.offsets.data(block.start);
-      a.values = packed.stream.values.data() + block.start;
-      a.first = b == 0;
-      a.last = b + 1 == n;
-      kernels.spmm(&a);
-    }
-    return;
-  }
-  BlockArgs a;
+namespace {
+// What all K blocks of a call share.
+template <typename Args>
+Args lane_args(const PackedRows& packed, const LaneCall& call) {
+  Args a;
   a.x = call.x;
   a.y = call.y;
   a.residual = call.residual;
   a.mask = call.mask;
-  a.bias = bias;
-  a.offsets = packed.blocks.offsets.data();
-  a.values = packed.blocks.values.data();
+  a.bias = packed.bias.empty() ? nullptr : packed.bias.data();
   a.y_stride = call.y_stride;
   a.residual_stride = call.residual_stride;
   a.lane = call.lane;
   a.vectors = call.vectors;
-  a.wide = packed.blocks.offsets.wide;
   a.lo = call.lo;
   a.hi = call.hi;
-  const size_t n = packed.blocks.k_blocks.size();
-  for (size_t b = 0; b < n; ++b) {
-    const std::vector<RowBlock>& blocks = packed.blocks.k_blocks[b].blocks;
-    const int64_t count = static_cast<int64_t>(blocks.size());
-    a.blocks = blocks.data();
+  return a;
+}
+
+void run_sparse(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
+  const SparseStream& stream = packed.stream;
+  SpmmArgs a = lane_args<SpmmArgs>(packed, call);
+  a.wide = stream.offsets.wide;
+  a.row_begin = call.parts == 1 ? 0 : stream.split[static_cast<size_t>(call.part)];
+  a.row_end = call.parts == 1 ? packed.rows : stream.split[static_cast<size_t>(call.part) + 1];
+  for (const SparseStream::KBlock& block : stream.k_blocks) {
+    a.x = call.x + block.x_shift;
+    a.row_start = block.row_start.data();
+    a.offsets = stream.offsets.data(block.start);
+    a.values = stream.values.data() + block.start;
+    a.first = &block == &stream.k_blocks.front();
+    a.last = &block == &stream.k_blocks.back();
+    kernels.spmm(&a);
+  }
+}
+
+void run_blocks(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
+  const BlockStream& stream = packed.blocks;
+  BlockArgs a = lane_args<BlockArgs>(packed, call);
+  a.wide = stream.offsets.wide;
+  a.offsets = stream.offsets.data();
+  a.values = stream.values.data();
+  for (const BlockStream::KBlock& block : stream.k_blocks) {
+    const int64_t count = static_cast<int64_t>(block.blocks.size());
+    a.blocks = block.blocks.data();
     a.block_begin = count * call.part / call.parts;
     a.block_end = count * (call.part + 1) / call.parts;
-    a.first = b == 0;
-    a.last = b + 1 == n;
+    a.first = &block == &stream.k_blocks.front();
+    a.last = &block == &stream.k_blocks.back();
     kernels.block(&a);
   }
+}
+}  // namespace
+
+void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
+  if (packed.kind == PackedRows::Kind::sparse)
+    run_sparse(kernels, packed, call);
+  else
+    run_blocks(kernels, packed, call);
 }
 
 }  // namespace gossamer

@@ -6,7 +6,7 @@
 namespace gossamer {
 
 void Offsets::assign(const std::vector<int64_t>& relative) {
-  wide = std::any_of(relative.begin(), relative.end(), [](int64_t o) { return o > 65535; });
+  wide = std::any_of(relative.begin(), relative.end(), [](int64_t o) { return o >= kNarrowSpan; });
   for (int64_t o : relative)
     if (o > std::numeric_limits<int32_t>::max())
       throw Error{Error::Kind::plan, "expected planes within 2^31 floats of each other, got larger ones"};

@@ -6,7 +6,9 @@
 
 namespace gossamer {
 
-// Offsets as u16 where every K block spans fewer than 65,536 floats (half the bytes), else u32.
+constexpr int64_t kNarrowSpan = 65536;  // floats that u16 offsets reach
+
+// Offsets as u16 where every K block spans at most kNarrowSpan floats (half the bytes), else u32.
 struct Offsets {
   bool wide = false;
   std::vector<uint16_t> narrow;

@@ -11,7 +11,9 @@ namespace gossamer {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kChunk = 16;  // examples a round where there are no planes: one vector of the widest set
+// Examples a round where there are no planes: two vectors of the widest set. A 1024-1024-1024 network at 90 %, batch 64
+// (AVX-512): 38 GFLOP/s with 16, 48 with 32, 45 with 64.
+constexpr int64_t kChunk = 32;
 
 class Planner {
  public:

@@ -141,18 +141,25 @@ struct ConvStep final : Step {
   }
 };
 
-// Channels a K block: the tile of X should stay in L1 (32 KiB), but a row of a block should have a dozen entries or
-// reading and writing the partial sums costs more than it saves (about four entries' worth a row), and u16 offsets want
-// less than 65,536 floats.
+constexpr int64_t kSparseTile = 8192;  // floats of X: it is read once a row, so it should stay in L1 (32 KiB)
+constexpr int64_t kBlockTile = 32768;  // once in four rows: L2 will do
+constexpr double kLeastEntries = 12;   // of a row in a K block: partial sums cost about four entries' worth
+constexpr double kLeastDensity = 1e-3;
+constexpr int64_t kLeastDenseChannels = 4;
+
+// Channels a K block: the tile of X should stay in cache, but a row of a block should have a dozen entries or reading
+// and writing the partial sums costs more than it saves, and 16-bit offsets want a block within kNarrowSpan floats.
 int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile_floats, int64_t plane,
                            double entries_per_channel, int64_t extent) {
-  const int64_t target = kind == PackedRows::Kind::sparse ? 8192 : 32768;
+  const int64_t target = kind == PackedRows::Kind::sparse ? kSparseTile : kBlockTile;
   int64_t block = std::max<int64_t>(1, target / std::max<int64_t>(1, std::min(tile_floats, plane)));
-  const int64_t least = static_cast<int64_t>(12.0 / std::max(entries_per_channel, 1e-3)) + 1;
+  const int64_t least = static_cast<int64_t>(kLeastEntries / std::max(entries_per_channel, kLeastDensity)) + 1;
   if (kind != PackedRows::Kind::dense) block = std::max(block, least);
-  const int64_t narrow = (65535 - extent) / std::max<int64_t>(1, plane);
-  if (narrow >= std::max<int64_t>(1, kind == PackedRows::Kind::dense ? 4 : least / 2)) block = std::min(block, narrow);
-  if (block * 10 >= channels * 7) block = narrow >= channels || narrow < 1 ? channels : std::min(block, channels);
+  const int64_t narrow = (kNarrowSpan - 1 - extent) / std::max<int64_t>(1, plane);
+  if (narrow >= std::max<int64_t>(1, kind == PackedRows::Kind::dense ? kLeastDenseChannels : least / 2))
+    block = std::min(block, narrow);
+  if (block * 10 >= channels * 7)  // one block rather than two of which the second is short
+    block = narrow >= channels || narrow < 1 ? channels : std::min(block, channels);
   const int64_t blocks = (channels + block - 1) / block;
   return (channels + blocks - 1) / blocks;
 }

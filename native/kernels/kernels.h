@@ -11,28 +11,33 @@ namespace gossamer {
 
 enum Activation : int { kRelu = 0, kRelu6, kSilu, kSigmoid, kGelu, kGeluTanh };
 
-// y[row][f] = epilogue(bias[row] + sum_i values[i] * x[offsets[i] + f]), entries i of the row, for `vectors` vectors of
-// lanes. A convolution is this with an offset table over padded planes; a linear layer with one over an interleaved
-// tile. Lanes up to the next whole vector are read and written: buffers carry that slack.
-struct SpmmArgs {
-  const float* x = nullptr;             // + lane
-  float* y = nullptr;                   // row r at y + r * y_stride
-  const float* residual = nullptr;      // added before the clamp; null = none
-  const uint32_t* mask = nullptr;       // a word a lane: 0 writes +0.0, ~0 keeps; null = keep all
-  const float* bias = nullptr;          // [rows], null = zero
-  const uint32_t* row_start = nullptr;  // [rows + 1] entries of a row
-  const void* offsets = nullptr;        // uint16_t, or uint32_t where wide
+// What the two lane kernels share: y[row][f] = epilogue(bias[row] + sum of weights times x[.. + f]) for `vectors`
+// vectors of lanes. A convolution is this with an offset table over padded planes; a linear layer with one over an
+// interleaved tile. Lanes up to the next whole vector are read and written: buffers carry that slack.
+struct LaneArgs {
+  const float* x = nullptr;         // + lane
+  float* y = nullptr;               // row r at y + r * y_stride
+  const float* residual = nullptr;  // added before the clamp; null = none
+  const uint32_t* mask = nullptr;   // a word a lane: 0 writes +0.0, ~0 keeps; null = keep all
+  const float* bias = nullptr;      // [rows], null = zero
+  const void* offsets = nullptr;    // uint16_t, or uint32_t where wide
   const float* values = nullptr;
   int64_t y_stride = 0, residual_stride = 0;
-  int64_t row_begin = 0, row_end = 0;
   int64_t lane = 0;  // first lane
-  int vectors = 0;   // 1 .. KernelTable::max_vectors
+  int vectors = 0;   // 1 .. KernelTable::max_vectors, max_block_vectors
   int wide = 0;
   int first = 1, last = 1;  // of the K blocks: first starts from the bias, others from y; last runs the epilogue
   float lo = 0, hi = 0;     // clamp; -inf, +inf = none. NaN passes.
 };
 
-// The same for four rows at a time that share their columns: dense weights, or r x 1 blocks with 4 | r.
+// Row by row: sum_i values[i] * x[offsets[i] + f] over the entries i of the row.
+struct SpmmArgs : LaneArgs {
+  const uint32_t* row_start = nullptr;  // [rows + 1] entries of a row
+  int64_t row_begin = 0, row_end = 0;
+};
+
+// Four rows at a time that share their columns: dense weights, or r x 1 blocks with 4 | r. values: [count][4] of a
+// block.
 struct RowBlock {
   int64_t row = 0;      // first row; rows of them are stored (1..4), the others are computed and dropped
   int64_t x_shift = 0;  // added to x (start of a convolution's group)
@@ -40,22 +45,9 @@ struct RowBlock {
   int32_t rows = 4, count = 0;  // count: columns
 };
 
-struct BlockArgs {
-  const float* x = nullptr;
-  float* y = nullptr;
-  const float* residual = nullptr;
-  const uint32_t* mask = nullptr;
-  const float* bias = nullptr;
+struct BlockArgs : LaneArgs {
   const RowBlock* blocks = nullptr;
-  const void* offsets = nullptr;
-  const float* values = nullptr;  // [count][4] from value_start
-  int64_t y_stride = 0, residual_stride = 0;
   int64_t block_begin = 0, block_end = 0;
-  int64_t lane = 0;
-  int vectors = 0;  // 1 .. KernelTable::max_block_vectors
-  int wide = 0;
-  int first = 1, last = 1;
-  float lo = 0, hi = 0;
 };
 
 // y[r] = clamp(bias[r] + sum_i values[i] * x[columns[i]])
