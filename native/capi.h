@@ -58,7 +58,8 @@ GSM_API void gsm_close(gsm_file* file);
 GSM_API const char* gsm_manifest(const gsm_file* file);
 
 /* Sessions. threads: from 1 to GSM_MAX_THREADS. max_batch: largest batch that will be run; 0: what the network allows.
- * isa: NULL or "" for the best. max_bytes: of arena and packed weights together; 0: the machine's memory. */
+ * isa: NULL or "" for the best. max_bytes: of arena and packed weights together; 0: the memory of the machine,
+ * or of the container where that is less. */
 GSM_API gsm_status gsm_plan(const gsm_file* file, int threads, int64_t max_batch, const char* isa, size_t max_bytes,
                             gsm_session** out);
 GSM_API void gsm_free(gsm_session* session);

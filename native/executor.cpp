@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -21,13 +22,23 @@ struct Release {
   void operator()(float* p) const { std::free(p); }
 };
 
+// The limit that was asked for; without one the machine's memory, or the container's where that is smaller.
 size_t memory_limit(size_t asked) {
-  size_t limit = std::numeric_limits<int64_t>::max();
+  size_t limit = static_cast<size_t>(std::numeric_limits<int64_t>::max());
+  const auto lower = [&](size_t bytes) { limit = bytes > 0 && bytes < limit ? bytes : limit; };
 #if defined(_SC_PHYS_PAGES)
   const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-  if (pages > 0 && page > 0) limit = static_cast<size_t>(pages) * static_cast<size_t>(page);
+  if (pages > 0 && page > 0) lower(static_cast<size_t>(pages) * static_cast<size_t>(page));
 #endif
-  return asked > 0 && asked < limit ? asked : limit;
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    if (std::FILE* file = std::fopen(path, "r")) {  // a number, or "max"
+      unsigned long long bytes = 0;
+      if (std::fscanf(file, "%llu", &bytes) == 1) lower(static_cast<size_t>(bytes));
+      std::fclose(file);
+    }
+  }
+  lower(asked);
+  return limit;
 }
 
 class RunningPlan final : public Plan {

@@ -238,7 +238,7 @@ NB_MODULE(_native, m) {
                       "A plan of a file with its memory; calls from several threads run one after the other.")
       .def(nb::init<const File&, int, int64_t, const std::string&, size_t>(), nb::arg("file"), nb::arg("threads") = 1,
            nb::arg("max_batch") = 0, nb::arg("isa") = "", nb::arg("max_bytes") = 0,
-           "0 stands for: the network's own range, no limit; an empty isa for the best one.")
+           "0 stands for: the network's own range, the machine's memory; an empty isa for the best one.")
       .def("input_shapes", &Session::input_shapes, nb::arg("batch"))
       .def("output_shapes", &Session::output_shapes, nb::arg("batch"))
       .def("run", &Session::run, nb::arg("inputs"), nb::arg("batch"),

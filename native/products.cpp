@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <new>
 #include <vector>
@@ -27,7 +28,7 @@ int guarded(const char* isa, const uint32_t* row_start, const uint32_t* columns,
     return GSM_PRODUCT_OK;
   } catch (const Error&) {
     return GSM_PRODUCT_BAD_ISA;
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {  // bad_alloc, length_error
     return GSM_PRODUCT_NO_MEMORY;
   }
 }

@@ -7,7 +7,8 @@
 namespace gossamer {
 namespace {
 
-// Floats of both interleaved tiles together. 768-3072-768 over 197 rows (AVX-512, 1.25 MiB of L2): a quarter of this
+// Floats of both interleaved tiles together. 768-3072-768 over 197 rows (AVX-512, 2 MiB of L2 a core; not
+// measured with less): a quarter of this
 // leaves one vector a tile, 1.7 times slower dense and 1.25 times at 90 %; twice this is equal.
 constexpr int64_t kTileFloats = 262144;
 

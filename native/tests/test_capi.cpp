@@ -37,6 +37,7 @@ void refusals() {
 
   CHECK(gsm_open_bytes(raw.data(), raw.size(), &file) == GSM_OK);
   CHECK(gsm_plan(file, 0, 0, nullptr, 0, &session) == GSM_ARGUMENT && says("expected threads from 1"));
+  CHECK(gsm_plan(file, GSM_MAX_THREADS + 1, 0, nullptr, 0, &session) == GSM_ARGUMENT && says("to 256, got 257"));
   CHECK(gsm_plan(file, 1, 5, nullptr, 0, &session) == GSM_ARGUMENT && says("expected max_batch from 1 to 4"));
   CHECK(gsm_plan(file, 1, 0, nullptr, 0, nullptr) == GSM_ARGUMENT);
   CHECK(gsm_plan(file, 1, 0, "", 1, &session) == GSM_MEMORY && session == nullptr);
@@ -50,6 +51,13 @@ void refusals() {
   CHECK(gsm_input_shape(session, 1, 1, shape, &rank) == GSM_ARGUMENT && says("expected an input below 1, got 1"));
   CHECK(gsm_output_shape(session, 0, 3, shape, &rank) == GSM_ARGUMENT && says("expected a batch from 1 to 2, got 3"));
   CHECK(gsm_output_shape(session, 0, 1, nullptr, &rank) == GSM_ARGUMENT);
+  int64_t least = -1, most = -1;
+  CHECK(gsm_batch_range(session, &least, &most) == GSM_OK && least == 1 && most == 2);
+  CHECK(gsm_batch_range(nullptr, &least, &most) == GSM_ARGUMENT);
+  CHECK(gsm_batch_range(session, nullptr, &most) == GSM_ARGUMENT);
+  CHECK(std::string(gsm_input_name(session, 0)) == "x" && gsm_input_name(session, 1) == nullptr);
+  CHECK(std::string(gsm_output_name(session, 0)) == "out" && gsm_output_name(session, 1) == nullptr);
+  CHECK(gsm_input_name(nullptr, 0) == nullptr && gsm_output_name(nullptr, 0) == nullptr);
   float x[2] = {1, 1}, y[3] = {};
   const float* inputs[] = {x};
   float* outputs[] = {y};
@@ -100,6 +108,7 @@ void threads() {
 
 void information() {
   CHECK(std::strlen(gsm_version()) >= 5);
+  CHECK(gsm_abi() == GSM_ABI);
   std::string info = gsm_build_info();
   CHECK(info.find("\"portable\"") != std::string::npos && info.find("\"isas_available\"") != std::string::npos);
 }

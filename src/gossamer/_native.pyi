@@ -25,7 +25,7 @@ class File:
 class Session:
     """A plan of a file with its memory; calls from several threads run one after the other.
 
-    `max_batch` 0: the network's own range. `max_bytes` 0: no limit. `isa` "": the best one of this CPU. `batch` is the size of
+    `max_batch` 0: the network's own range. `max_bytes` 0: the machine's memory. `isa` "": the best one of this CPU. `batch` is the size of
     the free dimension; a network without one ignores it.
     """
 
