@@ -50,7 +50,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch, functi
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-@pytest.mark.parametrize("size", [0, 10, 1000])
+@pytest.mark.parametrize("size", [0, 10, 1000, 2000, -1])
 def test_a_cut_off_file_is_named(tmp_path, size):
     path = tmp_path / "checkpoint.pt"
     checkpoint.save(example(1), path)

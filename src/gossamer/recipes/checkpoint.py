@@ -52,13 +52,15 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint of this version."""
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+    try:
+        values = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[:1]
         raise CheckpointError(
-            f"{path} is no complete checkpoint ({' '.join(first_line)}); start over with --fresh"
+            f"{path} is no complete checkpoint ({len(content):,} bytes; {' '.join(first_line)}); start over with --fresh, or choose another folder with --out"
         ) from None
     names = {item.name for item in fields(Checkpoint)}
     if not isinstance(values, dict) or values.get("version") != VERSION or set(values) != {"version", *names}:
