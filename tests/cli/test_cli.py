@@ -221,6 +221,12 @@ def test_prune_then_pack(trained, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["sparsity"] > 0.09
     assert run(["pack", "gossamer.tasks.models:resnet20", *weights, *shape, "-o", "q.safetensors"]) == 2
     assert "another model than ResNet20" in capsys.readouterr().err
+    kept = Path("run/model.safetensors").read_bytes()
+    assert run(["pack", *model, *weights, *shape, "-o", "run/model.safetensors"]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert Path("run/model.safetensors").read_bytes() == kept
+    assert run(["pack", *model, *weights, *shape]) == 0
+    assert Path("mlp.gsm.safetensors").is_file()
 
 
 def test_json_is_one_object_and_text_is_elsewhere(trained):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gossamer.cli.output import Json, Output
+from gossamer.errors import FileError
 
 
 def pack(
@@ -49,7 +50,9 @@ def pack(
 
     from gossamer.export import pack as pack_network
 
-    path = out or Path(f"{subject.name}.safetensors")
+    path = out or Path(f"{subject.name}.gsm.safetensors")
+    if weights is not None and path.resolve() == weights.resolve():
+        raise FileError(f"--out {path}: expected another file than --weights, which would be overwritten")
     example = torch.randn(subject.input_shape, generator=torch.Generator().manual_seed(0))
     done = pack_network(
         subject.model,
