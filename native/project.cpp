@@ -50,8 +50,13 @@ void set(Levelled& worth, double score, bool keep) {
   if (std::isinf(score)) worth.level += score > 0 ? 1 : -1;
 }
 
+// Scores near the end of double are scaled down (exactly) before they are subtracted from each other: an infinite cost
+// reaches nothing.
+constexpr double kHuge = 0x1p+1000, kSmaller = 0x1p-100;
+
 struct Shape {
   int rows, banks, per_row, depth;  // g, B, k, C / B
+  double scale;
 };
 
 template <class Cost>
@@ -70,7 +75,7 @@ class Group {
       for (int q = 0; q < banks; ++q) {
         for (int d = 0; d < depth; ++d) {
           const size_t at = size_t(r) * columns + size_t(d) * banks + q;
-          set(cell[d].first, scores[at], keep != nullptr && keep[at] != 0);
+          set(cell[d].first, scores[at] * shape.scale, keep != nullptr && keep[at] != 0);
           cell[d].second = d * banks + q;
         }
         std::sort(cell.begin(), cell.end(), [](const auto& a, const auto& b) {
@@ -224,11 +229,16 @@ extern "C" int gsm_project_gs(const double* scores, const uint8_t* keep, int64_t
       bundles > rows * columns / banks)
     return GSM_PROJECT_BAD_SHAPE;
   bool levelled = keep != nullptr;
+  double largest = 0;
   for (int64_t i = 0; i < rows * columns; ++i) {
     if (std::isnan(scores[i])) return GSM_PROJECT_NAN;
-    levelled = levelled || std::isinf(scores[i]);
+    if (std::isinf(scores[i]))
+      levelled = true;
+    else
+      largest = std::max(largest, std::abs(scores[i]));
   }
-  const Shape shape{int(banks / per_row), int(banks), int(per_row), int(columns / banks)};
+  const Shape shape{int(banks / per_row), int(banks), int(per_row), int(columns / banks),
+                    largest > kHuge ? kSmaller : 1.0};
   try {
     if (levelled)
       project<Levelled>(scores, keep, rows, columns, shape, bundles, mask);

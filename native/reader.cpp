@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "check.h"
@@ -38,7 +39,9 @@ struct Closer {
 
 std::shared_ptr<const File> open_file(const std::string& path) {
   constexpr auto io = Error::Kind::io;
-  std::unique_ptr<std::FILE, Closer> stream(std::fopen(path.c_str(), "rb"));
+  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever. It changes nothing for regular files.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  std::unique_ptr<std::FILE, Closer> stream(descriptor < 0 ? nullptr : fdopen(descriptor, "rb"));
   if (!stream) fail(io, "expected a readable packed file, got '", path, "': ", std::strerror(errno));
   struct stat status;
   if (fstat(fileno(stream.get()), &status) != 0) fail(io, "'", path, "': ", std::strerror(errno));

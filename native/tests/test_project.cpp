@@ -92,6 +92,22 @@ void larger() {
     }
 }
 
+// Scores at the end of double give the mask of the same scores divided by 2^1000 (infinite costs once found no path).
+void huge() {
+  const Case c{4, 16, 4, 2};
+  std::mt19937 random(3);
+  std::vector<double> scores(c.rows * c.columns), small;
+  for (double& score : scores) score = std::uniform_real_distribution<double>(-1, 1)(random) * 1.7e308;
+  scores[0] = 1.7976931348623157e308, scores[1] = -1.7976931348623157e308;
+  for (double score : scores) small.push_back(score * 0x1p-1000);
+  std::vector<uint8_t> mask, expected;
+  for (int64_t bundles = 0; bundles <= c.rows * c.columns / c.banks; ++bundles) {
+    CHECK(project(c, scores, nullptr, bundles, mask) == GSM_PROJECT_OK);
+    CHECK(project(c, small, nullptr, bundles, expected) == GSM_PROJECT_OK);
+    CHECK(mask == expected);
+  }
+}
+
 void refusals() {
   std::vector<double> scores(32, 1.0);
   std::vector<uint8_t> mask;
@@ -111,6 +127,7 @@ void refusals() {
 int main() {
   optimal();
   larger();
+  huge();
   refusals();
   return test::done();
 }

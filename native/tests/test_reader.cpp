@@ -1,5 +1,10 @@
 // The reader: every format decoded from bytes worked by hand, and the message of every kind of malformed file.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cmath>
+#include <cstdlib>
+#include <string>
 
 #include "check.h"
 #include "network.h"
@@ -205,6 +210,13 @@ void container() {
   CHECK_ERROR(open(bad), "is this a packed file");
   CHECK_ERROR(gossamer::open_file("/nonexistent/file"), "expected a readable packed file");
   CHECK_ERROR(gossamer::open_file("/"), "expected a regular file");
+  char folder[] = "/tmp/gossamer_reader_XXXXXX";  // a pipe without a writer: an error, not a wait
+  CHECK(mkdtemp(folder) != nullptr);
+  const std::string pipe = std::string(folder) + "/pipe";
+  CHECK(mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK_ERROR(gossamer::open_file(pipe), "expected a regular file");
+  unlink(pipe.c_str());
+  rmdir(folder);
   CHECK_ERROR(gossamer::open_bytes("PK\3\4", 4), "expected a packed file");
 }
 
