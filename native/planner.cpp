@@ -3,6 +3,7 @@
 #include "planner.h"
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -342,6 +343,7 @@ class Planner {
 }  // namespace
 
 Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget) {
+  assert(kAlign % kernels.lanes == 0);  // whole vectors stay inside of slots and planes
   return Planner(net, kernels, options, budget).plan();
 }
 
