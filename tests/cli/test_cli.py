@@ -221,6 +221,15 @@ def test_prune_then_pack(trained, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["sparsity"] > 0.09
     assert run(["pack", "gossamer.tasks.models:resnet20", *weights, *shape, "-o", "q.safetensors"]) == 2
     assert "another model than ResNet20" in capsys.readouterr().err
+    Path("mixed").mkdir()
+    Path("mixed/masks.safetensors").write_bytes(Path("pruned/masks.safetensors").read_bytes())
+    import torch
+
+    from gossamer.tasks.models import mlp
+
+    torch.save(mlp().state_dict(), "mixed/dense.pt")
+    assert run(["pack", *model, "--weights", "mixed/dense.pt", *shape, "-o", "q.safetensors"]) == 2
+    assert "masks.safetensors does not belong to mixed/dense.pt" in capsys.readouterr().err
     kept = Path("run/model.safetensors").read_bytes()
     assert run(["pack", *model, *weights, *shape, "-o", "run/model.safetensors"]) == 2
     assert "would be overwritten" in capsys.readouterr().err

@@ -64,16 +64,14 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
     masks = None
     if weights is not None:
         load_weights(model, weights)
-        masks = _masks_beside(weights)
+        masks = _masks_beside(weights, model)
     return NetworkSubject(
         name=source.rpartition(":")[2],
         spec=source,
         model=model.eval(),
         input_shape=parse_shape(input_shape),
         masks=masks,
-        notes=()
-        if weights
-        else (f"note: no --weights given: these are the weights that {source} is made with",),
+        notes=_notes(source, weights, masks),
     )
 
 
@@ -112,8 +110,24 @@ def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:
     )
 
 
-def _masks_beside(weights: Path) -> dict[str, Tensor] | None:
-    """`masks.safetensors` beside the weights, as `train` and `prune` leave it."""
+def _masks_beside(weights: Path, model: nn.Module) -> dict[str, Tensor] | None:
+    """`masks.safetensors` beside the weights, as `train` and `prune` leave it; it must have made their zeros."""
     from gossamer.recipes import outcome
 
-    return outcome.read_masks(weights.with_name("masks.safetensors"))
+    path = weights.with_name("masks.safetensors")
+    masks = outcome.read_masks(path)
+    parameters = dict(model.named_parameters())
+    for name, mask in (masks or {}).items():
+        found = parameters.get(name)
+        if found is None or found.shape != mask.shape or bool(found.detach()[~mask.bool()].any()):
+            raise CheckpointError(
+                f"{path} does not belong to {weights} beside it: expected zeros of a weight {name!r} where its mask drops; "
+                "put the weights, or the masks, into another folder"
+            )
+    return masks
+
+
+def _notes(source: str, weights: Path | None, masks: dict[str, Tensor] | None) -> tuple[str, ...]:
+    if weights is None:
+        return (f"note: no --weights given: these are the weights that {source} is made with",)
+    return () if masks is None else (f"note: masks from {weights.with_name('masks.safetensors')}",)

@@ -54,7 +54,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read the weights {path}: {error.strerror or error}") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, SafetensorError, ValueError) as error:
+    except pickle.UnpicklingError:  # torch's own words advise to load it unsafely
+        raise CheckpointError(
+            f"{path}: expected weights that load without running code (.safetensors, or torch.save of a state dict), got objects "
+            "or no checkpoint; save them with torch.save(model.state_dict(), ...)"
+        ) from None
+    except (RuntimeError, EOFError, SafetensorError, ValueError) as error:
         first_line = " ".join(str(error).splitlines()[:1])
         raise CheckpointError(
             f"{path}: expected weights that load without running code (.safetensors, or torch.save of a state dict): "
