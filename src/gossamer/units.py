@@ -106,6 +106,8 @@ def checked_sparsity(value: object, *, name: str = "sparsity") -> float:
     Traceback (most recent call last):
     gossamer.errors.BudgetError: sparsity: expected a fraction in [0, 1), got 1; for 90 % write 0.9
     """
+    if isinstance(value, str):
+        raise BudgetError(f"{name}: expected a number, got the text {value!r}")
     if not _is_number(value):
         raise BudgetError(f"{name}: expected a fraction in [0, 1), got {value!r}; for 90 % write 0.9")
     if not 0 <= value < 1:  # also NaN

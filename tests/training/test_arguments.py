@@ -21,6 +21,10 @@ def test_wrong_use_is_answered_with_a_sentence() -> None:
         Sparsifier(model, Static(sparsity=0.5), "sgd", protect=NOTHING)  # type: ignore[arg-type]
     with pytest.raises(BudgetError, match=r"got 1.2"):
         Static(sparsity=1.2)
+    with pytest.raises(BudgetError, match=r"RigL: sparsity: expected a number, got the text '0.9'$"):
+        RigL(sparsity="0.9")  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match=r"RigL: drop_fraction: expected a number, got the text '0.3'$"):
+        RigL(sparsity=0.9, drop_fraction="0.3")  # type: ignore[arg-type]
     with pytest.raises(BudgetError, match=r"left dense here: 0.weight \(protected: first layer\), 4.weight"):
         Sparsifier(model, Static(sparsity=0.9))
     with pytest.raises(

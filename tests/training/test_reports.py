@@ -38,3 +38,24 @@ def test_peak_is_what_was_kept_at_most() -> None:
         kept.append(sparsifier.summary().num_kept)
     assert kept == sorted(kept, reverse=True)
     assert sparsifier.summary().peak_kept == 6 * 8 + 8 * 8 + 8 * 4
+
+
+def test_an_end_before_the_last_edit_is_said() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sparsifier = Sparsifier(model, Gradual(sparsity=0.2), optimizer, protect=Protection(first=False))
+    for step in range(3):
+        backward(model, step, shape=MLP)
+        optimizer.step()
+    said = "ended at step 3, the method edits until 10,000: 0 % instead of 20 %"
+    with pytest.warns(RuntimeWarning, match=f"Gradual: {said}") as warned:
+        report = sparsifier.finalize()
+    assert len(warned) == 1
+    assert report.notes == (said,)
+    assert str(report).endswith(f"\n1 edit; hooks removed\nnote: {said}")
+
+
+def test_an_end_after_the_last_edit_needs_no_note(recwarn: pytest.WarningsRecorder) -> None:
+    report = Sparsifier(mlp(), Static(sparsity=0.5), protect=Protection(first=False, last=False)).finalize()
+    assert report.notes == ()
+    assert not recwarn.list

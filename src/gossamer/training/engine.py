@@ -9,6 +9,7 @@ A step that a gradient scaler skipped is no step. Random choices come from one g
 decides, the others receive. The model keeps the keys of the dense model; everything the engine remembers is in its own `state_dict()`.
 """
 
+import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ from gossamer.training.masks import MaskOwner, put_given
 from gossamer.training.methods.method import Method, final_sparsity
 from gossamer.training.optimizers import Support, check_optimizer
 from gossamer.training.protection import Protection
-from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary
+from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary, early_end
 from gossamer.training.steps import StepCalls
 
 
@@ -206,7 +207,10 @@ class Sparsifier:
         self._owner.mask_gradients()
 
     def finalize(self) -> FinalReport:
-        """Sets all dropped places to zero for good, removes every hook, and reports. Masks can still be read."""
+        """Sets all dropped places to zero for good, removes every hook, and reports. Masks can still be read.
+
+        Before the method's last edit the masks are not the final ones: a warning and a note of the report say so.
+        """
         self._check_alive()
         stray = self._owner.count_stray()
         self._apply_masks(with_state=True)
@@ -215,7 +219,11 @@ class Sparsifier:
             guard.remove()
         self._loaded.forget()
         self._guards, self._finalized = [], True
-        return FinalReport(summary=summary, history=self.history, zeroed=stray)
+        early = early_end(summary, self.method.last_edit)
+        if early is not None:
+            warnings.warn(f"{type(self.method).__name__}: {early}", RuntimeWarning, stacklevel=2)
+        notes = () if early is None else (early,)
+        return FinalReport(summary=summary, history=self.history, zeroed=stray, notes=notes)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, step, event, births of grown weights and history: tensors, numbers and strings, for torch.load(weights_only=True)."""

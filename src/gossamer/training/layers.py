@@ -126,8 +126,8 @@ def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequ
             or "the model has no such layer"
         )
         raise EngineError(
-            f"expected at least one linear or convolution weight that can be masked, got none ({listed}); change protect= "
-            "(for example Protection(first=False, last=False)), layers= or the pattern"
+            f"expected at least one linear or convolution weight that can be masked, got none ({listed}); change the pattern, or protect= "
+            "(for example Protection(first=False, last=False)) or layers= of the Sparsifier, or protect: in a recipe"
         )
     _refuse_shared(model, masked)
     return Chosen(masked=masked, dense=dense)

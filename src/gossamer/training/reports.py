@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from gossamer.units import show_percent
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow:
@@ -114,6 +116,20 @@ class EditRecord:
         return sum(change.num_kept for change in self.layers.values())
 
 
+def early_end(summary: Summary, last_edit: int) -> str | None:
+    """What to say where training ended before the method's last edit: the masks are not the final ones, and which sparsity that leaves.
+
+    >>> early_end(Summary(step=3, requested=0.2, rows=(), peak_kept=0), 10_000)
+    'ended at step 3, the method edits until 10,000: 0 % instead of 20 %'
+    """
+    if summary.step >= last_edit:
+        return None
+    words = f"ended at step {summary.step:,}, the method edits until {last_edit:,}"
+    got = show_percent(summary.sparsity)
+    wanted = got if summary.requested is None else show_percent(summary.requested)
+    return words if got == wanted else f"{words}: {got} instead of {wanted}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinalReport:
     """What `Sparsifier.finalize` did: the last state, the history, and how many stray values it set to zero."""
@@ -121,7 +137,11 @@ class FinalReport:
     summary: Summary
     history: tuple[EditRecord, ...]
     zeroed: int  # non-zero values found at dropped places when finalizing (0 in a loop that used the hooks)
+    notes: tuple[str, ...] = ()  # what a user should know, such as an end before the last edit
 
     def __str__(self) -> str:
         stray = f"; {self.zeroed:,} stray values zeroed" if self.zeroed else ""
-        return f"{self.summary}\n{len(self.history)} edits{stray}; hooks removed"
+        edits = f"{len(self.history)} edit{'' if len(self.history) == 1 else 's'}"
+        return "\n".join(
+            [str(self.summary), f"{edits}{stray}; hooks removed", *(f"note: {note}" for note in self.notes)]
+        )

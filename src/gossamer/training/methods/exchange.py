@@ -37,6 +37,9 @@ def check_exchange(method: Exchange) -> None:
     who = type(method).__name__
     if initial not in INITIAL:
         raise MethodError(f"{who}: expected initial to be one of {', '.join(INITIAL)}, got {initial!r}")
+    given: object = drop_fraction
+    if isinstance(given, str):
+        raise MethodError(f"{who}: drop_fraction: expected a number, got the text {given!r}")
     if not 0 < drop_fraction < 1:
         raise MethodError(
             f"{who}: expected drop_fraction in (0, 1), a part of the active weights, got {drop_fraction:g}"
