@@ -1,7 +1,7 @@
 """What every method promises, on every pattern, in fp32 and under autocast."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from gossamer.training import Method, Sparsifier
 from tests.contracts.table import METHOD_REFUSALS, METHODS, PATTERNS, SPARSITY
 from tests.training.helpers import assert_dropped_is_zero, backward, bottleneck, is_plus_zero
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STEPS = 12
 PAIRS = [
     (method, pattern)
@@ -23,14 +25,6 @@ PAIRS = [
     for pattern in PATTERNS
     if (method, pattern) not in METHOD_REFUSALS
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(entry: str, pattern: str) -> Method:
