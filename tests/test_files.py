@@ -31,7 +31,7 @@ def test_a_disk_that_fills_up_half_way_keeps_the_old_file(tmp_path: Path) -> Non
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(
-        FileError, match=r"net: No space left on device \(\d+ bytes free in .*nothing was changed"
+        FileError, match=r"net: No space left on device \([\d,]+ bytes free in .*nothing was changed"
     ):
         write_atomic(path, pieces())
     assert path.read_bytes() == b"old"
@@ -123,3 +123,29 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(FileError, match="Permission denied"):
         write_atomic(tmp_path / "out", b"x")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "bytes free in .*free some space or choose another folder"),
+        (errno.EDQUOT, "free some space or choose another folder"),
+        (errno.EACCES, "ask for permission to write there or choose another folder"),
+        (errno.EPERM, "ask for permission to write there or choose another folder"),
+        (errno.EROFS, "ask for permission to write there or choose another folder"),
+        (errno.EIO, ": choose another folder or name"),
+    ],
+)
+def test_the_advice_fits_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    def failing(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(FileError, match=words) as failed:
+        write_atomic(tmp_path / "out", b"x")
+    assert ("space" in str(failed.value).partition("nothing was changed")[2]) == (
+        code in (errno.ENOSPC, errno.EDQUOT)
+    )
+    assert list(tmp_path.iterdir()) == []

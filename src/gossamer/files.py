@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -10,6 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gossamer.errors import FileError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomic(path: Path, content: bytes | Iterable[bytes | memoryview]) -> Path:
@@ -39,8 +43,7 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes | memoryview]) -> P
                 raise
     except OSError as error:
         raise FileError(
-            f"cannot write {path}: {error.strerror or error}{_room(target.parent)}; nothing was changed there: "
-            "free some space or choose another folder"
+            f"cannot write {path}: {error.strerror or error}{_room(error, target.parent)}; nothing was changed there: {advice(error)}"
         ) from error
     return path
 
@@ -56,5 +59,22 @@ def _mode(target: Path) -> int | None:
     return stat.S_IMODE(found)
 
 
-def _room(folder: Path) -> str:
-    return f" ({shutil.disk_usage(folder).free} bytes free in {folder})" if folder.is_dir() else ""
+def advice(error: OSError) -> str:
+    """What a user can do about a failed write.
+
+    >>> advice(OSError(errno.ENOSPC, ""))
+    'free some space or choose another folder'
+    >>> advice(PermissionError(errno.EACCES, ""))
+    'ask for permission to write there or choose another folder'
+    """
+    if error.errno in _FULL:
+        return "free some space or choose another folder"
+    if error.errno in _FORBIDDEN:
+        return "ask for permission to write there or choose another folder"
+    return "choose another folder or name"
+
+
+def _room(error: OSError, folder: Path) -> str:
+    if error.errno not in _FULL or not folder.is_dir():
+        return ""
+    return f" ({shutil.disk_usage(folder).free:,} bytes free in {folder})"

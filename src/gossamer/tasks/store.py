@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gossamer.errors import DataError
+from gossamer.errors import DataError, FileError
+from gossamer.files import advice, write_atomic
 from gossamer.tasks.sources import DebianPackage, Folder, Source, SourceFailed, Web
 
 
@@ -198,17 +199,15 @@ def _place(contents: Mapping[str, bytes], folder: Path) -> None:
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             for name, content in contents.items():
-                with (scratch / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_atomic(scratch / name, content)
             if folder.exists():
                 shutil.rmtree(folder)
             scratch.rename(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
+    except (OSError, FileError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        assert isinstance(cause, OSError)
         raise DataError(
-            f"cannot write the data set to {folder}: {error.strerror or error}. Free some space, or choose another "
-            f"place with GOSSAMER_CACHE"
+            f"cannot write the data set to {folder}: {cause.strerror or cause}; {advice(cause)} with GOSSAMER_CACHE"
         ) from None
