@@ -35,6 +35,8 @@ def test_inputs_by_name_and_one_output(tmp_path: Path):
         ("absent.npy", None, "cannot read"),
         ("empty.npy", b"", "expected arrays of numbers"),
         ("text.npy", b"1 2 3", "expected arrays of numbers"),
+        ("image.npy", b"\x89PNG\r\n\x1a\n and more", "got a file that begins with b'\\x89PNG"),
+        ("objects.npy", object, "got: Python objects, which are not read"),
         ("half.npz", b"PK\x03\x04 and no more", "expected arrays of numbers"),
         ("claim.npy", b"\x93NUMPY\x01\0\x46\0{'descr':'<f4','fortran_order':False,'shape':(1000000000000000,)}   \n", "expected arrays"),
         ("float64.npy", np.float64, "expected float32, got float64"),
@@ -47,10 +49,11 @@ def test_inputs_that_are_none(
         (tmp_path / name).write_bytes(content)
     elif content is not None:
         np.save(tmp_path / name, np.load(SOURCE).astype(content))
-    assert main([str(FILE), str(tmp_path / name), str(tmp_path / "out.npz")]) == 1
+    assert main([str(FILE), str(tmp_path / name), str(tmp_path / "out.npz")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert words in error
+    assert "allow_pickle" not in error
     assert not (tmp_path / "out.npz").exists()
 
 
@@ -62,5 +65,10 @@ def test_inputs_that_are_none(
     ],
 )
 def test_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, words: str):
-    assert main([str(FILE), SOURCE, str(tmp_path / target)]) == 1
+    assert main([str(FILE), SOURCE, str(tmp_path / target)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_more_threads_than_cpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([str(FILE), SOURCE, str(tmp_path / "out.npz"), "--threads", "4096"]) == 2
+    assert "(the CPUs this process may use), got 4096" in capsys.readouterr().err

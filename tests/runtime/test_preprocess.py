@@ -45,3 +45,8 @@ def test_malformed_block(change):
         ImagePreprocessing(**{"size": (1, 1), "channels": 1, "mean": (0.0,), "std": (1.0,)} | change)
     with pytest.raises(GraphError, match='expected "image"'):
         ImagePreprocessing.from_json(GREY.to_json() | {"kind": "sound"})
+
+
+def test_no_block():
+    with pytest.raises(RuntimeFailure, match="preprocessing: expected an ImagePreprocessing, got None"):
+        image_input(np.zeros((2, 2), np.uint8), None)

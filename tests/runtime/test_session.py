@@ -1,5 +1,6 @@
 """The session's face: inputs checked, engines alike, no torch loaded."""
 
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gossamer.errors import FileError, FormatError, GraphError, RuntimeFailure
 from gossamer.formats import PackedMatrix, packed_file
 from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
 from gossamer.kernels import native
 from gossamer.runtime import load, session
+from gossamer.runtime.threads import usable_cpus
 
 FILE = Path(__file__).parents[1] / "data" / "packed" / "version_1.safetensors"
 IMAGE = np.load(FILE.with_name("version_1_input.npy"))
@@ -157,7 +160,8 @@ def test_errors_of_files(engine, tmp_path):
 @pytest.mark.parametrize(
     "bad",
     [
-        {"threads": 0}, {"threads": 1.5}, {"threads": "2"}, {"threads": True}, {"threads": None}, {"max_batch": 0}, {"max_batch": 2.0},
+        {"threads": 0}, {"threads": 1.5}, {"threads": "2"}, {"threads": True}, {"threads": None}, {"threads": 4096},
+        {"max_batch": 0}, {"max_batch": 2.0},
         {"max_batch": 10**6}, {"max_bytes": -1}, {"max_bytes": 1e9}, {"isa": 3}, {"isa": "z80"}, {"engine": "gpu"}, {"path": None},
         {"path": 3},
     ],
@@ -183,7 +187,7 @@ def test_repeats(engine, repeats):
         load(FILE, engine=engine).profile(IMAGE, repeats=repeats)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", sorted({1, min(2, usable_cpus())}))
 def test_threads_of_the_caller_and_many_sessions(engine, threads):
     sessions = [load(FILE, engine=engine, threads=threads) for _ in range(3)]
     expected = sessions[0].run(IMAGE)
@@ -196,7 +200,8 @@ def test_a_child_after_fork(engine):
     """The child has a session whose threads were not forked with it."""
     code = (
         "import os, signal, sys, numpy as np\nfrom gossamer.runtime import load\n"
-        "session = load(sys.argv[1], engine=sys.argv[2], threads=2)\nx = np.load(sys.argv[3])\nbefore = session.run(x)['features']\n"
+        "session = load(sys.argv[1], engine=sys.argv[2], threads=min(2, len(os.sched_getaffinity(0))))\n"
+        "x = np.load(sys.argv[3])\nbefore = session.run(x)['features']\n"
         "child = os.fork()\nif child == 0:\n    signal.alarm(60)\n"
         "    os._exit(0 if np.array_equal(session.run(x)['features'], before) else 1)\n"
         "print(os.waitpid(child, 0)[1])"
@@ -277,3 +282,14 @@ def test_no_torch():
     code = "import sys, gossamer.runtime, gossamer.formats.packed_file; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_checkpoint_is_no_packed_network(engine, tmp_path):
+    words = r"this safetensors file is not a packed network \(no gossamer manifest in its metadata\)"
+    for number, metadata in enumerate((None, {"format": "pt"})):
+        path = tmp_path / f"{number}.safetensors"
+        save_file({"step": np.zeros(3, np.int64), "w": np.ones((2, 2), np.float32)}, path, metadata=metadata)
+        with pytest.raises(FormatError, match=rf"^{re.escape(str(path))}: {words}: "):
+            load(path, engine=engine)
+        with pytest.raises(FormatError, match=f"^{words}: "):
+            load(path.read_bytes(), engine=engine)

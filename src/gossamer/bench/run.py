@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from gossamer.bench.measure import Timing, interleave, pinned
 from gossamer.bench.result import BenchResult, EngineResult, noise_warnings
 from gossamer.bench.subject import DenseNetwork, Subject, random_inputs
 from gossamer.errors import GossamerError, RuntimeFailure
+from gossamer.runtime.threads import check_threads
 
 DEFAULT_ENGINES = ("torch", "onnxruntime", "openvino", "openvino_int8", "gossamer")
 ROUNDS = 30
@@ -131,9 +131,7 @@ def _checked(engines: Sequence[str], threads: int) -> list[str]:
         raise RuntimeFailure(
             f"expected engines out of {', '.join(ENGINES)}, got {', '.join(unknown) or 'none'}"
         )
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    if not 1 <= threads <= cpus:
-        raise RuntimeFailure(f"expected 1 to {cpus} threads (the CPUs this process may use), got {threads}")
+    check_threads(threads)
     return names
 
 

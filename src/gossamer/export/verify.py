@@ -19,6 +19,7 @@ from gossamer.errors import ExportError, RuntimeFailure
 from gossamer.export.capture import PREFIX, Captured, with_batch
 from gossamer.export.report import Verification
 from gossamer.export.subject import Facade, Subject, evaluating
+from gossamer.runtime.threads import usable_cpus
 
 TOLERANCES = {"float32": 1e-4, "float16": 5e-3}
 MACS = {"native": 3e11, "reference": 2e9}  # of one run, at most
@@ -37,7 +38,7 @@ def verify(
     seed: int = 0,
 ) -> Verification:
     """Compare; ExportError where an error is above `tolerance`."""
-    session = runtime.load(candidate, threads=torch.get_num_threads())
+    session = runtime.load(candidate, threads=min(torch.get_num_threads(), usable_cpus()))
     macs = sum(int(row["macs_dense"]) for row in session.layers())
     differences: dict[tuple[str, str], float] = {}
     scales: dict[str, float] = {}

@@ -8,6 +8,7 @@ Reading makes views into the file's bytes and allocates nothing on the word of a
 array([0., 0.], dtype=float32)
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from math import prod
 
@@ -19,6 +20,7 @@ from gossamer.graph import strict_json
 from gossamer.graph.strict_json import Json
 
 MAX_HEADER = 100_000_000
+MAX_LOOK = 1 << 20
 MAX_RANK = 8
 MAX_EMPTY = 2**53  # product of the other sizes of a tensor that has a size 0
 DTYPES: dict[str, np.dtype[np.generic]] = {
@@ -89,6 +91,29 @@ def parse(raw: bytes) -> tuple[dict[str, str], dict[str, Array]]:
         else np.empty(shape, dtype=dtype)
         for name, (dtype, shape, begin, _) in spans.items()
     }
+
+
+def not_packed(begin: bytes) -> str:
+    """Words to put before the reader's complaint where the header (in the file's first bytes) is that of another safetensors file, such
+    as a checkpoint; else nothing. It explains a refusal and never makes one: it looks at no more than `MAX_LOOK` bytes, without care.
+
+    >>> not_packed(b"".join(assemble({"note": "x"}, {"a": np.zeros(2, np.float32)})))
+    'this safetensors file is not a packed network (no gossamer manifest in its metadata): '
+    """
+    length = int.from_bytes(begin[:8], "little")
+    if length > min(MAX_LOOK, len(begin)) - 8:
+        return ""
+    try:
+        header = json.loads(begin[8 : 8 + length])
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(header, dict):
+        return ""
+    metadata = header.pop("__metadata__", {})
+    tensors = bool(header) and all(isinstance(entry, dict) and "dtype" in entry for entry in header.values())
+    if not tensors or (isinstance(metadata, dict) and "gossamer" in metadata):
+        return ""
+    return "this safetensors file is not a packed network (no gossamer manifest in its metadata): "
 
 
 def _metadata(value: Json) -> dict[str, str]:

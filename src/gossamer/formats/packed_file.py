@@ -114,13 +114,22 @@ def checksum(data: bytes | memoryview) -> str:
     return f"{zlib.crc32(data):08x}"
 
 
+def _contents(raw: bytes) -> tuple[dict[str, str], dict[str, Array]]:
+    """Metadata with the two keys of a packed file, and the tensors."""
+    try:
+        metadata, tensors = container.parse(raw)
+        for key in ("gossamer", "gossamer_crc32"):
+            if key not in metadata:
+                raise FormatError(
+                    f"__metadata__: expected the key {key}, got none; was the file written by gossamer pack?"
+                )
+    except FormatError as error:
+        raise FormatError(f"{container.not_packed(raw)}{error}") from error
+    return metadata, tensors
+
+
 def _read(raw: bytes) -> PackedFile:
-    metadata, tensors = container.parse(raw)
-    for key in ("gossamer", "gossamer_crc32"):
-        if key not in metadata:
-            raise FormatError(
-                f"__metadata__: expected the key {key}, got none; was the file written by gossamer pack?"
-            )
+    metadata, tensors = _contents(raw)
     text = metadata["gossamer"].encode("utf-8")
     if checksum(text) != metadata["gossamer_crc32"]:
         raise FormatError(

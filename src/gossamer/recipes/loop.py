@@ -26,6 +26,7 @@ from gossamer.recipes.resolved import to_yaml
 from gossamer.recipes.run_folder import RunFolder
 from gossamer.recipes.schema import Optimizer, Training
 from gossamer.recipes.validate import Plan
+from gossamer.runtime.threads import check_threads
 from gossamer.tasks import task
 from gossamer.tasks.images import ImageData, Integers, epoch_order
 from gossamer.training import Sparsifier
@@ -51,6 +52,7 @@ class Run:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise GossamerError("device: cuda is not available on this machine; write device=cpu")
         if plan.recipe.threads is not None:
+            check_threads(plan.recipe.threads, error=RecipeError)
             torch.set_num_threads(plan.recipe.threads)
         torch.manual_seed(plan.recipe.seed)
         self.model = model_of(plan).to(self.device)
@@ -252,6 +254,8 @@ def check(plan: Plan) -> Summary | None:
 
     Returns the masks' summary before the first step; None for dense training.
     """
+    if plan.recipe.threads is not None:
+        check_threads(plan.recipe.threads, error=RecipeError)
     torch.manual_seed(plan.recipe.seed)
     model = model_of(plan)
     if plan.method is None:

@@ -10,7 +10,7 @@ from gossamer.runtime.session import EngineName, load
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0, or 1 with a message on stderr."""
+    """0, or 2 with a message on stderr, like `gossamer`."""
     parser = argparse.ArgumentParser(
         prog="python -m gossamer.runtime", description="Run a packed network once."
     )
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         _run(options.file, options.input, options.output, options.threads, options.engine)
     except GossamerError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

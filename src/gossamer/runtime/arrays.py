@@ -14,7 +14,14 @@ from gossamer.files import write_atomic
 
 def read_arrays(path: Path) -> NDArray[np.generic] | dict[str, NDArray[np.generic]]:
     """The array of a `.npy`, or all arrays of a `.npz` by name; FileError where there is none to read."""
+    wanted = f"{path}: expected arrays of numbers as NumPy saves them (.npy, .npz)"
     try:
+        with path.open("rb") as file:
+            begin = file.read(6)
+        if begin != b"\x93NUMPY" and begin[:2] != b"PK":  # what NumPy would take for a pickle
+            raise FileError(
+                f"{wanted}, got {f'a file that begins with {begin!r}' if begin else 'an empty file'}"
+            )
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -23,9 +30,8 @@ def read_arrays(path: Path) -> NDArray[np.generic] | dict[str, NDArray[np.generi
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, MemoryError, BadZipFile) as error:
-        raise FileError(
-            f"{path}: expected arrays of numbers as NumPy saves them (.npy, .npz), got: {error}"
-        ) from error
+        why = "Python objects, which are not read" if "allow_pickle" in str(error) else error
+        raise FileError(f"{wanted}, got: {why}") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:

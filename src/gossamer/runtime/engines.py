@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.errors import FileError, FormatError, GossamerError, GraphError, RuntimeFailure
-from gossamer.formats import packed_file
+from gossamer.formats import container, packed_file
 from gossamer.graph import Network, Node, strict_json
 from gossamer.graph.strict_json import Json
 from gossamer.runtime import memory
@@ -58,6 +58,8 @@ class NativeEngine:
             file = module.File(source if isinstance(source, bytes) else str(source))
             self._session = module.Session(file, threads, max_batch, isa, max_bytes)
         except module.Error as error:
+            if error.kind == module.KINDS["format"]:
+                self._where += container.not_packed(_begin(source))
             raise self._translated(error) from None
         except ValueError as error:  # a path with a NUL
             raise FileError(f"expected a readable packed file, got {str(source)!r}: {error}") from None
@@ -96,6 +98,17 @@ class NativeEngine:
         if kind == kinds["format"]:
             return FormatError(f"{self._where}{error}")
         return GraphError(f"{self._where}{error}") if kind == kinds["graph"] else RuntimeFailure(str(error))
+
+
+def _begin(source: str | Path | bytes) -> bytes:
+    """The first bytes of a file that was refused, to say what it is instead; nothing where they cannot be read."""
+    if isinstance(source, bytes):
+        return source[: container.MAX_LOOK]
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(container.MAX_LOOK)
+    except OSError:
+        return b""
 
 
 class ReferenceEngine:

@@ -14,6 +14,11 @@ from gossamer.graph import ImagePreprocessing
 
 def image_input(image: NDArray[np.uint8], block: ImagePreprocessing) -> NDArray[np.float32]:
     """uint8 [H, W] or [H, W, C] (C: 1 grey, 3 RGB) to float32 [1, C, H, W]; resizing (bilinear) needs Pillow."""
+    if not isinstance(block, ImagePreprocessing):
+        raise RuntimeFailure(
+            f"preprocessing: expected an ImagePreprocessing, got {block!r}; a packed file may hold none: make one, "
+            "gossamer.graph.ImagePreprocessing(size=(H, W), channels=3, mean=(…), std=(…))"
+        )
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.size == 0:
         raise RuntimeFailure(

@@ -17,6 +17,7 @@ from gossamer.kernels import native
 from gossamer.runtime.costs import Row
 from gossamer.runtime.engines import Engine, NativeEngine, ReferenceEngine
 from gossamer.runtime.inputs import prepare
+from gossamer.runtime.threads import check_threads
 
 EngineName = Literal["auto", "native", "reference"]
 
@@ -123,12 +124,14 @@ def load(
     `engine`: "auto" takes the native library where it can be loaded, else the slow NumPy reference with one warning.
     `max_batch` bounds the free dimension, `max_bytes` the memory (None: this machine's). Only the native engine knows `threads` and `isa`
     (which forces an instruction set): NumPy decides on threads by itself, and an `isa` is refused.
+    More `threads` than CPUs of this process are refused: they would only wait for one another.
     """
     if not isinstance(path, str | Path | bytes):
         raise RuntimeFailure(
             f"path: expected a path or the bytes of a packed file, got {type(path).__name__}"
         )
     _check_whole("threads", threads)
+    check_threads(threads)
     for what, value in (("max_batch", max_batch), ("max_bytes", max_bytes)):
         if value is not None:
             _check_whole(what, value)
