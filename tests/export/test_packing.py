@@ -12,8 +12,11 @@ from gossamer.export import pack
 from gossamer.export.verify import compare, relative
 from gossamer.formats import packed_file, unpack
 from gossamer.graph import ImagePreprocessing
+from gossamer.runtime.threads import usable_cpus
 
 from .zoo import MODELS, build, masks_of
+
+BLOCK = ImagePreprocessing(size=(4, 4), channels=1, mean=(0.5,), std=(0.5,))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -95,7 +98,7 @@ def test_without_masks_zeros_are_absent(tmp_path: Path) -> None:
 
 
 def test_manifest_carries_what_was_given(tmp_path: Path) -> None:
-    block = ImagePreprocessing(size=(4, 4), channels=1, mean=(0.5,), std=(0.5,))
+    block = BLOCK
     model, example = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), torch.randn(1, 1, 4, 4)
     given = {
         "labels": ["a", "b"],
@@ -269,7 +272,17 @@ def test_a_sparsifier_gives_masks_and_pattern(tmp_path: Path) -> None:
         ({"labels": ["a", "b"]}, "labels: expected 4, one for each entry of the output 'output', got 2"),
         ({"metrics": {"loss": float("nan")}}, "metrics: .*write NumPy and torch numbers as float"),
         ({"recipe": {"lr": np.float32(1)}}, "recipe: .*float32 is not JSON"),
-        ({"preprocessing": 5}, "preprocessing: expected a mapping"),
+        ({"preprocessing": 5}, "preprocessing: expected an ImagePreprocessing, or a mapping"),
+        ({"preprocessing": {"kind": "sound"}}, "preprocessing: .*see ImagePreprocessing"),
+        (
+            {"preprocessing": {**BLOCK.to_json(), "kind": "sound"}},
+            'preprocessing kind: expected "image", got "sound"',
+        ),
+        (
+            {"preprocessing": {**BLOCK.to_json(), "std": [0.0]}},
+            "preprocessing: expected scale and std above 0",
+        ),
+        ({"preprocessing": BLOCK}, r"size of an input \(1x4, batch first\), got 1x4x4 \(channels, height"),
         ({"license": 5}, "license: expected a string"),
     ],
 )
@@ -331,3 +344,34 @@ def test_what_lowering_makes_is_no_weight_of_the_model(tmp_path: Path) -> None:
     report = pack(Pick(), torch.randn(1, 8, 2, 2), tmp_path / "m.gsm", masks={"conv.weight": mask})
     assert report.sparsity == 0.75
     assert report.bytes_dense == 4 * (64 + 8)
+
+
+@pytest.mark.parametrize("size", [(4, 5), (2, 8)])
+def test_an_image_of_another_size_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    block = ImagePreprocessing(size=size, channels=1, mean=(0.5,), std=(0.5,))
+    with pytest.raises(ExportError, match=f"1x1x4x4, batch first.*got 1x{size[0]}x{size[1]}"):
+        pack(model, torch.randn(1, 1, 4, 4), tmp_path / "m.gsm", preprocessing=block.to_json())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forgotten_batch_is_told(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 32 * 32, 2))
+    with pytest.raises(
+        ExportError, match=r"does not run on the example .*; the batch comes first: 1x3x32x32$"
+    ):
+        pack(model, torch.randn(3, 32, 32), tmp_path / "m.gsm")
+    with pytest.raises(ExportError) as refused:
+        pack(model, torch.randn(3, 30, 30), tmp_path / "m.gsm")
+    assert "batch comes first" not in str(refused.value)
+
+
+def test_more_threads_of_torch_than_cpus_are_no_obstacle(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(usable_cpus() + 1)
+    try:
+        report = pack(nn.Linear(64, 20), torch.zeros(1, 64), tmp_path / "m.gsm")
+    finally:
+        torch.set_num_threads(before)
+    assert f"{report.bytes:,} bytes, " in str(report)
+    assert "(5,200 bytes)" in str(report).splitlines()[0]

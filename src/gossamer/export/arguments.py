@@ -7,12 +7,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from gossamer.errors import ExportError, FormatError
+from gossamer.errors import ExportError, FormatError, GraphError
 from gossamer.export.draft import Draft
+from gossamer.export.subject import Subject
 from gossamer.export.verify import TOLERANCES
 from gossamer.formats import for_pattern
 from gossamer.graph import ImagePreprocessing
-from gossamer.graph.strict_json import dumps
+from gossamer.graph.strict_json import dumps, loads
 
 MAX_BATCH = 65536
 
@@ -75,7 +76,7 @@ def check_manifest(blocks: Mapping[str, object], *, texts: Mapping[str, object],
     ):
         raise ExportError(f"labels: expected a list of strings, got {labels!r}")
     for name, block in blocks.items():
-        if block is None or isinstance(block, ImagePreprocessing):
+        if block is None:
             continue
         if not isinstance(block, Mapping):
             raise ExportError(f"{name}: expected a mapping of JSON values, got {block!r}")
@@ -83,6 +84,36 @@ def check_manifest(blocks: Mapping[str, object], *, texts: Mapping[str, object],
             dumps(dict(block))
         except FormatError as error:
             raise ExportError(f"{name}: {error}; write NumPy and torch numbers as float(x)") from error
+
+
+def checked_preprocessing(block: object) -> ImagePreprocessing | None:
+    """The block as a reader of the file will see it; ExportError for one that no reader would take."""
+    if block is None:
+        return None
+    if not isinstance(block, ImagePreprocessing | Mapping):
+        raise ExportError(
+            f"preprocessing: expected an ImagePreprocessing, or a mapping as its to_json() gives, got {block!r}"
+        )
+    try:
+        plain = block.to_json() if isinstance(block, ImagePreprocessing) else dict(block)
+        return ImagePreprocessing.from_json(loads(dumps(plain)))
+    except (FormatError, GraphError) as error:
+        words = str(error) if str(error).startswith("preprocessing") else f"preprocessing: {error}"
+        raise ExportError(f"{words}; see ImagePreprocessing") from error
+
+
+def check_image_size(block: ImagePreprocessing | None, subject: Subject) -> None:
+    """The image that the block makes is an example of one of the inputs."""
+    if block is None:
+        return
+    image = (block.channels, *block.size)
+    shapes = [tuple(tensor.shape) for tensor in subject.inputs]
+    if all(shape[1:] != image for shape in shapes):
+        found = ", ".join("x".join(map(str, shape)) for shape in shapes)
+        raise ExportError(
+            f"preprocessing: expected the channels and size of an input ({found}, batch first), got "
+            f"{'x'.join(map(str, image))} (channels, height, width)"
+        )
 
 
 def check_labels(labels: Sequence[str] | None, draft: Draft) -> None:

@@ -67,6 +67,7 @@ def capture(subject: Subject, *, max_batch: int) -> Captured:
                 raise ExportError(
                     f"torch.export cannot capture {type(subject.model).__name__}: {_first_line(error)}. The model's forward "
                     f"must be free of control flow that depends on values, and the modules plain torch ones (no quantized ones)"
+                    f"{_forgotten_batch(facade, subject)}"
                 ) from error
     return _read(program, subject, facade, reason)
 
@@ -79,7 +80,20 @@ def _run_once(facade: Facade, subject: Subject) -> None:
     except Exception as error:
         raise ExportError(
             f"{type(subject.model).__name__} does not run on the example {_shapes(subject.inputs)}: {_first_line(error)}"
+            f"{_forgotten_batch(facade, subject)}"
         ) from error
+
+
+def _forgotten_batch(facade: Facade, subject: Subject) -> str:
+    """Advice where the example looks like a single one (a vector, an image) and the model runs on it with a batch of 1 in front."""
+    if any(tensor.dim() not in (1, 3) for tensor in subject.inputs):
+        return ""
+    batched = tuple(tensor.unsqueeze(0) for tensor in subject.inputs)
+    try:
+        facade(*(tensor.clone() for tensor in batched))
+    except Exception:
+        return ""
+    return f"; the batch comes first: {', '.join('x'.join(map(str, tensor.shape)) for tensor in batched)}"
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from gossamer._version import __version__
 from gossamer.errors import ExportError, GraphError
 from gossamer.export.arguments import (
     HasMasks,
+    check_image_size,
     check_labels,
     check_manifest,
+    checked_preprocessing,
     checked_target,
     masks_of,
     pattern_of,
@@ -66,11 +68,13 @@ def pack(
     """
     target = checked_target(path, dtype=dtype, max_batch=max_batch, tolerance=tolerance)
     check_manifest(
-        {"recipe": recipe, "metrics": metrics, "preprocessing": preprocessing},
+        {"recipe": recipe, "metrics": metrics},
         texts={"name": name, "license": license},
         labels=labels,
     )
+    block = checked_preprocessing(preprocessing)
     subject = subject_of(model, example)
+    check_image_size(block, subject)
     given = masks if masks is None or isinstance(masks, Mapping) else masks_of(masks)
     resolved, notes = resolve_masks(subject.model, given)
     pattern_text = pattern_of(pattern, masks)
@@ -80,11 +84,10 @@ def pack(
     weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=given is None)
     check_labels(labels, draft)
     network = _network(name or type(subject.model).__name__, captured, draft, nodes, weights, max_batch)
-    block = preprocessing.to_json() if isinstance(preprocessing, ImagePreprocessing) else preprocessing
     manifest = Manifest(
         network=network,
         library=f"gossamer {__version__}",
-        preprocessing=block,
+        preprocessing=None if block is None else block.to_json(),
         labels=None if labels is None else tuple(labels),
         recipe=recipe,
         metrics=metrics,

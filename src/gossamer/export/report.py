@@ -93,11 +93,11 @@ class PackReport:
         width = max([len(weight.name) for weight in matrices], default=0)
         rows = [
             f"  {w.name:<{width}}  {w.shape[0]:>5} x {w.shape[1]:<6} {w.num_kept / w.num_weights:>7.1%} kept  "
-            f"{w.bytes:>9} bytes  {w.format}: {w.reason}"
+            f"{w.bytes:>11,} bytes  {w.format}: {w.reason}"
             for w in matrices
         ]
         head = [
-            f"{self.path}: {self.bytes} bytes, {self.ratio:.2f} times smaller than dense float32 ({self.bytes_dense} bytes)",
+            f"{self.path}: {self.bytes:,} bytes, {self.ratio:.2f} times smaller than dense float32 ({self.bytes_dense:,} bytes)",
             f"  {self.nodes} nodes, {self.batch}, sparsity {self.sparsity:.2%}",
             f"  verified with the {self.verification.engine} engine: relative error {self.verification.worst:.1e} "
             f"(limit {self.verification.tolerance:.0e}) at batch {', '.join(self.verification.errors)}",
