@@ -1,6 +1,7 @@
 """The command line from outside: help, JSON, exit codes, errors without tracebacks."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -298,3 +299,66 @@ def test_help_is_fast():
         )
         times.append(time.perf_counter() - begun)
     assert min(times) < 1.0
+
+
+def test_the_pattern_goes_with_the_masks(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    model = ["gossamer.tasks.models:mlp", "--weights"]
+    prune = ["prune", *model, "run/model.safetensors", "--pattern", "block:4x1", "-o", "blocks"]
+    assert run([*prune, "--sparsity", "0.1"]) == 0
+    assert "--pattern" not in capsys.readouterr().out
+    pack = [
+        "pack",
+        *model,
+        "blocks/model.safetensors",
+        "--input",
+        "1x1x28x28",
+        "-o",
+        "b.safetensors",
+        "--json",
+    ]
+    assert run(pack) == 0
+    rows = json.loads(capsys.readouterr().out)["weights"]
+    assert sum(row["format"] == "block" for row in rows) == 1
+    assert run([*pack, "--pattern", "unstructured"]) == 0
+    assert all(row["format"] != "block" for row in json.loads(capsys.readouterr().out)["weights"])
+
+
+def test_errors_of_prune_speak_of_the_command(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    prune = ["prune", "gossamer.tasks.models:mlp", "-o", "x"]
+    assert run(prune) == 2
+    assert capsys.readouterr().err.startswith("error: expected a sparsity such as 0.9")
+    assert run([*prune, "--sparsity", "0.99"]) == 2
+    assert "protect: in a recipe, change that" in capsys.readouterr().err
+
+
+def test_more_threads_than_cpus(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    assert run(["pack", "run", "-o", "t.safetensors"]) == 0
+    assert run(["run", "t.safetensors", "x.npy", "--threads", "4096"]) == 2
+    assert "(the CPUs this process may use), got 4096" in capsys.readouterr().err
+    assert run(["train", "tiny.yaml", "threads=4096", "--out", "much"]) == 2
+    assert "(the CPUs this process may use), got 4096" in capsys.readouterr().err
+
+
+def test_a_plain_checkpoint_is_no_packed_network(tmp_path, capsys):
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "model.safetensors"
+    save_file({"step": torch.zeros(1, dtype=torch.int64), "weight": torch.ones(2, 2)}, path)
+    assert run(["inspect", str(path)]) == 2
+    assert "error: " + str(
+        path
+    ) + ": this safetensors file is not a packed network (no gossamer manifest" in (capsys.readouterr().err)
+
+
+def test_runs_of_one_name_are_told_apart(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    for name in ("first", "second"):
+        shutil.copytree("run", f"{name}/run")
+    assert run(["report", "first/run", "second/run", "run", "-o", "three.html"]) == 0
+    page = Path("three.html").read_text()
+    assert "first/run" in page
+    assert "second/run" in page

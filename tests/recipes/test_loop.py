@@ -7,8 +7,8 @@ import torch
 from helpers import Notes, never, plan
 from safetensors.torch import load_file
 
-from gossamer.errors import CheckpointError, GossamerError
-from gossamer.recipes import checkpoint, loop
+from gossamer.errors import CheckpointError, GossamerError, RecipeError
+from gossamer.recipes import checkpoint, loop, outcome
 from gossamer.recipes.run_folder import RunFolder
 
 
@@ -187,3 +187,21 @@ def test_a_network_that_does_not_fit_is_refused_before_anything_is_written(
     with pytest.raises(GossamerError, match=message):
         train(folder, f"model={model}")
     assert not folder.recipe.exists()
+
+
+def test_more_threads_than_cpus_are_refused(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    words = r"threads: expected 1.* \(the CPUs this process may use\), got 4096"
+    with pytest.raises(RecipeError, match=words):
+        train(folder, "threads=4096")
+    with pytest.raises(RecipeError, match=words):
+        loop.check(plan("threads=4096"))
+
+
+def test_the_result_names_layers_with_nothing_dropped(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    result, _ = train(folder, "method.sparsity=0.02", "method.allocation=erk", "train.epochs=1")
+    whole = [row["name"] for row in result["layers"] if not row["reason"] and row["num_kept"] == row["size"]]
+    assert result["kept_whole"] == whole
+    assert folder.read_result()["kept_whole"] == whole
+    assert outcome.read_pattern(folder.masks) == "unstructured"

@@ -142,9 +142,10 @@ def _packed(
             f"{spec}: expected --input with the shape of an example, such as --input 1x3x224x224"
         )
     subject = subject_of(spec, weights=weights, input_shape=input_shape)
-    masks = subject.masks
+    masks, chosen = subject.masks, pattern or subject.pattern
     if sparsity is not None or pattern is not None:
-        masks = prune_at_once(subject.model, sparsity=sparsity, pattern=pattern or "unstructured")
+        chosen = pattern or "unstructured"
+        masks = prune_at_once(subject.model, sparsity=sparsity, pattern=chosen)
     path = folder / "packed.safetensors"
-    pack(subject.model, example_of(input_shape), path, masks=masks, pattern=pattern, max_batch=max(batch, 2))
+    pack(subject.model, example_of(input_shape), path, masks=masks, pattern=chosen, max_batch=max(batch, 2))
     return path

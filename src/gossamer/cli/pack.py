@@ -23,7 +23,8 @@ def pack(
         Path | None, typer.Option(help="Weights for MODEL: .safetensors, or a state dict.")
     ] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="Pattern of the masks. Default: the run's, else unstructured.")
+        str | None,
+        typer.Option(help="Pattern of the masks. Default: the one stored with them, else unstructured."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float16 or float32. Default: the recipe's, else float16.")

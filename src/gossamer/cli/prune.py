@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gossamer.cli.output import Json, Output
+from gossamer.errors import GossamerError
 
 
 def prune(
@@ -33,7 +34,8 @@ def prune(
 ) -> None:
     """Prune a trained network at once, without training.
 
-    Writes model.safetensors and masks.safetensors. Expect a loss of accuracy that grows with the sparsity; the recipes train it back.
+    Writes model.safetensors, and masks.safetensors with the pattern, which pack and bench read there.
+    Expect a loss of accuracy that grows with the sparsity; the recipes train it back.
 
     \b
     Examples:
@@ -46,20 +48,22 @@ def prune(
     from gossamer.training.methods import OneShot
 
     output = Output(json)
-    method = OneShot(sparsity=sparsity, pattern=pattern, allocation=allocation, criterion=criterion)
+    try:
+        method = OneShot(sparsity=sparsity, pattern=pattern, allocation=allocation, criterion=criterion)
+    except GossamerError as error:
+        raise type(error)(str(error).removeprefix("OneShot: ")) from None
     subject = subject_of(source, weights=weights, input_shape=None if Path(source).is_dir() else "1x1")
     for note in subject.notes:
         output.say(note)
     sparsifier = Sparsifier(subject.model, method)
     masks = {name: mask.clone() for name, mask in sparsifier.masks.items()}
     summary = sparsifier.finalize().summary
-    outcome.write_tensors(out / "masks.safetensors", masks)
+    outcome.write_masks(out / "masks.safetensors", masks, pattern)
     outcome.write_tensors(out / "model.safetensors", subject.model.state_dict())
     output.say(str(summary))
     spec = subject.spec if ":" in subject.spec else f"gossamer.tasks.models:{subject.spec}"
     shape = "x".join(map(str, subject.input_shape)) if Path(source).is_dir() else "SHAPE"
     output.say(
-        f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input {shape} "
-        f"--pattern {pattern}"
+        f"saved in {out}; pack it with: gossamer pack {spec} --weights {out / 'model.safetensors'} --input {shape}"
     )
     output.result({"folder": str(out), **summary.to_dict()})

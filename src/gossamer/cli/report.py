@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from json import loads
 from pathlib import Path
 from typing import Annotated
@@ -32,10 +33,11 @@ def report(
 
     runs: dict[str, list[dict[str, object]]] = {}
     found: list[Section] = []
+    labels = short_names([source for source in sources if source.is_dir()])
     for source in sources:
         if source.is_dir():
-            runs[source.name] = RunFolder(path=source).rows()
-            if not runs[source.name]:
+            runs[labels[source]] = RunFolder(path=source).rows()
+            if not runs[labels[source]]:
                 raise GossamerError(
                     f"{source}: expected the folder of a run with a metrics.jsonl that is not empty"
                 )
@@ -50,6 +52,21 @@ def report(
     output = Output(json)
     output.say(f"wrote {out}")
     output.result({"report": str(out)})
+
+
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """For every path its shortest end that no other of them has; one folder under two names is one.
+
+    >>> list(short_names([Path("/a/x/run"), Path("/a/y/run"), Path("/a/y/other")]).values())
+    ['x/run', 'y/run', 'other']
+    """
+    parts = {path: path.resolve().parts for path in paths}
+    names: dict[Path, str] = {}
+    for path, own in parts.items():
+        others = {other for other in parts.values() if other != own}
+        ends = (length for length in range(1, len(own)) if all(o[-length:] != own[-length:] for o in others))
+        names[path] = "/".join(own[-next(ends, len(own)) :])
+    return names
 
 
 def read_bench(path: Path) -> dict[str, object]:

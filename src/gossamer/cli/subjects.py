@@ -58,19 +58,22 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
             f"{source}: expected --input with the shape of an example, such as --input 1x3x224x224"
         )
     from gossamer.export import load_model, parse_shape
+    from gossamer.recipes import outcome
     from gossamer.tasks.weights import load_weights
 
     model = load_model(source)
-    masks = None
+    masks, pattern = None, "unstructured"
     if weights is not None:
         load_weights(model, weights)
         masks = _masks_beside(weights, model)
+        pattern = outcome.read_pattern(_beside(weights)) or pattern
     return NetworkSubject(
         name=source.rpartition(":")[2],
         spec=source,
         model=model.eval(),
         input_shape=parse_shape(input_shape),
         masks=masks,
+        pattern=pattern,
         notes=_notes(source, weights, masks),
     )
 
@@ -110,11 +113,15 @@ def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:
     )
 
 
+def _beside(weights: Path) -> Path:
+    return weights.with_name("masks.safetensors")
+
+
 def _masks_beside(weights: Path, model: nn.Module) -> dict[str, Tensor] | None:
     """`masks.safetensors` beside the weights, as `train` and `prune` leave it; it must have made their zeros."""
     from gossamer.recipes import outcome
 
-    path = weights.with_name("masks.safetensors")
+    path = _beside(weights)
     masks = outcome.read_masks(path)
     parameters = dict(model.named_parameters())
     for name, mask in (masks or {}).items():
@@ -130,4 +137,4 @@ def _masks_beside(weights: Path, model: nn.Module) -> dict[str, Tensor] | None:
 def _notes(source: str, weights: Path | None, masks: dict[str, Tensor] | None) -> tuple[str, ...]:
     if weights is None:
         return (f"note: no --weights given: these are the weights that {source} is made with",)
-    return () if masks is None else (f"note: masks from {weights.with_name('masks.safetensors')}",)
+    return () if masks is None else (f"note: masks from {_beside(weights)}",)

@@ -60,7 +60,8 @@ def load(path: Path) -> Checkpoint:
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, OSError) as error:
         first_line = str(error).splitlines()[:1]
         raise CheckpointError(
-            f"{path} is no complete checkpoint ({len(content):,} bytes; {' '.join(first_line)}); start over with --fresh, or choose another folder with --out"
+            f"{path} is no complete checkpoint ({len(content):,} bytes; {' '.join(first_line)}); "
+            f"start over with --fresh, or choose another folder with --out"
         ) from None
     names = {item.name for item in fields(Checkpoint)}
     if not isinstance(values, dict) or values.get("version") != VERSION or set(values) != {"version", *names}:

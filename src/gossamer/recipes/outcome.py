@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ def finish(
 ) -> dict[str, object]:
     """Finalize and write model, masks and result. measured: accuracy and loss on the test images."""
     size, num_kept, layers = _dense_counts(model), _dense_counts(model), []
+    kept_whole: list[str] = []
     if sparsifier is not None:
         summary = sparsifier.finalize().summary
         size, num_kept = summary.size, summary.num_kept
@@ -45,7 +47,8 @@ def finish(
             }
             for row in summary.rows
         ]
-        write_tensors(folder.masks, dict(sparsifier.masks))
+        kept_whole = [row.name for row in summary.whole]
+        write_masks(folder.masks, sparsifier.masks, str(sparsifier.pattern))
     write_tensors(folder.model, model.state_dict())
     result: dict[str, object] = {
         "recipe": plan.recipe.name,
@@ -64,6 +67,7 @@ def finish(
         "num_kept": num_kept,
         "sparsity": 1 - num_kept / size,
         "layers": layers,
+        "kept_whole": kept_whole,
         "seconds": round(seconds, 3),
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
@@ -75,9 +79,16 @@ def finish(
     return result
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_masks(path: Path, masks: Mapping[str, Tensor], pattern: str) -> None:
+    """Masks with the pattern that they keep, which packing wants to know."""
+    write_tensors(path, masks, metadata={"pattern": pattern})
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None
+) -> None:
     """A safetensors file in one step."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
     try:
         write_atomic(path, content)
     except GossamerError as error:
@@ -87,6 +98,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def read_masks(path: Path) -> dict[str, Tensor] | None:
     """The masks beside a finished model, None after dense training."""
     return load_file(path) if path.is_file() else None
+
+
+def read_pattern(path: Path) -> str | None:
+    """The pattern stored with the masks; None where there are no masks, or nobody wrote their pattern."""
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("pattern")
 
 
 def _dense_counts(model: nn.Module) -> int:
