@@ -19,7 +19,7 @@ from gossamer.units import Budget, checked_sparsity, show_bytes, show_macs, show
         (-0.1, "got -0.1"),
         (math.nan, "got nan"),
         (math.inf, "got inf"),
-        ("0.9", "got '0.9'"),
+        ("0.9", "got the text '0.9'"),
         (True, "got True"),
         (None, "got None"),
     ],

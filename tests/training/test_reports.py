@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gossamer.training import Gradual, Protection, Sparsifier, Static
+from gossamer.training import Gradual, Protection, RigL, Sparsifier, Static
 from tests.training.helpers import (
     MLP,
     backward,
@@ -59,3 +59,10 @@ def test_an_end_after_the_last_edit_needs_no_note(recwarn: pytest.WarningsRecord
     report = Sparsifier(mlp(), Static(sparsity=0.5), protect=Protection(first=False, last=False)).finalize()
     assert report.notes == ()
     assert not recwarn.list
+
+
+def test_an_early_end_of_an_exchange_has_its_sparsity() -> None:
+    method = RigL(sparsity=0.5, every=2, stop=9)
+    sparsifier = Sparsifier(mlp(), method, protect=Protection(first=False, last=False))
+    with pytest.warns(RuntimeWarning, match="RigL: ended at step 0, the method edits until 8$"):
+        sparsifier.finalize()

@@ -219,7 +219,7 @@ class Sparsifier:
             guard.remove()
         self._loaded.forget()
         self._guards, self._finalized = [], True
-        early = early_end(summary, self.method.last_edit)
+        early = early_end(summary, self.method.last_edit, begins_dense=self.method.initial == "dense")
         if early is not None:
             warnings.warn(f"{type(self.method).__name__}: {early}", RuntimeWarning, stacklevel=2)
         notes = () if early is None else (early,)

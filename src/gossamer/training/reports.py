@@ -116,18 +116,19 @@ class EditRecord:
         return sum(change.num_kept for change in self.layers.values())
 
 
-def early_end(summary: Summary, last_edit: int) -> str | None:
-    """What to say where training ended before the method's last edit: the masks are not the final ones, and which sparsity that leaves.
+def early_end(summary: Summary, last_edit: int, *, begins_dense: bool) -> str | None:
+    """What to say where training ended before the method's last edit: the masks are not the final ones, and
+    the sparsity is another one where the method begins dense.
 
-    >>> early_end(Summary(step=3, requested=0.2, rows=(), peak_kept=0), 10_000)
+    >>> early_end(Summary(step=3, requested=0.2, rows=(), peak_kept=0), 10_000, begins_dense=True)
     'ended at step 3, the method edits until 10,000: 0 % instead of 20 %'
     """
     if summary.step >= last_edit:
         return None
     words = f"ended at step {summary.step:,}, the method edits until {last_edit:,}"
-    got = show_percent(summary.sparsity)
-    wanted = got if summary.requested is None else show_percent(summary.requested)
-    return words if got == wanted else f"{words}: {got} instead of {wanted}"
+    if not begins_dense or summary.requested is None:
+        return words
+    return f"{words}: {show_percent(summary.sparsity)} instead of {show_percent(summary.requested)}"
 
 
 @dataclass(frozen=True, kw_only=True)
