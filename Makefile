@@ -121,7 +121,8 @@ demo: setup  ## train dense and 90 % sparse on Fashion-MNIST, pack, measure, wri
 	$(PY) benchmarks/demo.py --out build/demo
 
 bench: setup  ## run every script in benchmarks/ that backs a figure of the documentation
-	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e /demo.py -e /_); do echo "== $$script"; $(PY) $$script; done
+	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e /demo.py -e /_); do \
+	  echo "== $$script"; $(PY) -m benchmarks.$$(basename $$script .py); done
 
 clean:  ## what was built (not the virtual environment)
 	rm -rf build $(WHEELHOUSE) dist src/gossamer/_native*.so

@@ -2,8 +2,8 @@
 
 Each seed is one run of benchmarks/demo.py (the demo's recipes and steps; only the test images are all of them).
 
-    python benchmarks/fashion_mnist.py                  trains, measures, writes benchmarks/results/fashion_mnist.json
-    python benchmarks/fashion_mnist.py --readme         puts the table of the stored result into README.md, trains nothing
+    python -m benchmarks.fashion_mnist                trains, measures, writes benchmarks/results/fashion_mnist.json
+    python -m benchmarks.fashion_mnist --readme         puts the table of the stored result into README.md, trains nothing
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "fashion_mnist.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- begin benchmarks/fashion_mnist.py -->\n", "<!-- end benchmarks/fashion_mnist.py -->"
-COMMAND = "python benchmarks/fashion_mnist.py"
+COMMAND = "python -m benchmarks.fashion_mnist"
 
 
 def measure(seeds: list[int], folder: Path, *, quick: bool, fresh: bool) -> dict[str, Any]:
