@@ -29,10 +29,10 @@ def report(
       gossamer report runs/dense runs/sparse bench.json -o report.html
     """
     from gossamer.recipes.run_folder import RunFolder
-    from gossamer.report import Page, Section, sections
+    from gossamer.report import Page, sections
 
     runs: dict[str, list[dict[str, object]]] = {}
-    found: list[Section] = []
+    measured: list[dict[str, object]] = []
     labels = short_names([source for source in sources if source.is_dir()])
     for source in sources:
         if source.is_dir():
@@ -41,13 +41,13 @@ def report(
                 raise GossamerError(
                     f"{source}: expected the folder of a run with a metrics.jsonl that is not empty"
                 )
-            continue
-        measured = read_bench(source)
-        found += [
-            make(measured) for make in (sections.engines, sections.density, sections.layers, sections.machine)
-        ]
+        else:
+            measured.append(read_bench(source))
+    found = [sections.engines(bench) for bench in measured]
     if runs:
-        found.insert(0, sections.training(runs))
+        found.append(sections.training(runs))
+    details = (sections.density, sections.layers, sections.machine)
+    found += [make(bench) for bench in measured for make in details]
     Page(title="Gossamer report", lead=", ".join(map(str, sources)), sections=tuple(found)).write(out)
     output = Output(json)
     output.say(f"wrote {out}")

@@ -45,7 +45,7 @@ td.names:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 
 .many th, .many td { padding: 4px 7px; }
 tr.marked td { background: #e6f4f1; font-weight: 600; }
 figure { margin: 0 0 12px; }
-figure svg { max-width: 100%; height: auto; display: block; }
+figure svg { width: 100%; max-width: 860px; height: auto; display: block; }
 figcaption, .note { color: var(--soft); font-size: 13px; max-width: 90ch; }
 @media (max-width: 640px) { main { padding: 16px 12px; } section { padding: 16px 14px; } }
 """
