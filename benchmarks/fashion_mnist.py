@@ -2,7 +2,7 @@
 
 Each seed is one run of benchmarks/demo.py (the demo's recipes and steps; only the test images are all of them).
 
-    python -m benchmarks.fashion_mnist                trains, measures, writes benchmarks/results/fashion_mnist.json
+    python -m benchmarks.fashion_mnist                  trains, measures, writes benchmarks/results/fashion_mnist.json
     python -m benchmarks.fashion_mnist --readme         puts the table of the stored result into README.md, trains nothing
 """
 
@@ -70,13 +70,15 @@ def markdown(stored: dict[str, Any]) -> str:
             f"{_median(run['ratios'][name] for run in runs):.2f}x",
         ]
         lines.append("| " + " | ".join(f"**{cell}**" if packed else cell for cell in cells) + " |")
+    lost = ", ".join(f"{100 * (run['accuracy_dense'] - run['accuracy_sparse']):.2f}" for run in runs)
     machine, versions = stored["machine"], stored["machine"]["versions"]
     lines += [
         "",
         f"ResNet-20 on Fashion-MNIST, {runs[0]['steps']} steps each, {len(runs)} seeds, {runs[0]['test_images']:,} test "
         f"images; batch 1, one thread, engines in turns, hot weights. {machine['cpu']} ({machine['isa']}), "
         f"torch {versions['torch']}, onnxruntime {versions['onnxruntime']}, openvino {versions['openvino']}; "
-        f"{stored['date']}, `{stored['command']}`.",
+        f"{stored['date']}, `{stored['command']}`. Points of accuracy lost against the dense twin, seed by seed: {lost}. "
+        "The recipes' settings were chosen among four on 5,000 of these test images.",
     ]
     return "\n".join(lines) + "\n"
 
