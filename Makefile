@@ -92,7 +92,7 @@ check: setup  ## format, lint, types, import contracts, examples in docstrings a
 	ruff check
 	mypy
 	lint-imports
-	OMP_NUM_THREADS=1 $(PYTEST) --doctest-modules src scripts tests/docs
+	OMP_NUM_THREADS=1 $(PYTEST) --doctest-modules src scripts/requirements.py tests/docs
 
 format:  ## put the code into its format, mend what can be mended
 	ruff format

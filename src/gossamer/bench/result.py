@@ -163,7 +163,7 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
 
     >>> print(text_table(["a", "n"], [["x", "10"], ["yy", "5"]]))
     a    n
-    -----
+    ------
     x   10
     yy   5
     """
