@@ -70,7 +70,7 @@ GSM_API size_t gsm_num_outputs(const gsm_session* session);
 GSM_API const char* gsm_input_name(const gsm_session* session, size_t index);
 GSM_API const char* gsm_output_name(const gsm_session* session, size_t index);
 
-/* Smallest and largest batch of this session (its free dimension); 0 and 0 where the network fixes all its sizes, and
+/* Smallest and largest batch of the session (its free dimension); 0 and 0 where the network fixes all its sizes, and
  * `batch` is then ignored everywhere. */
 GSM_API gsm_status gsm_batch_range(const gsm_session* session, int64_t* least, int64_t* most);
 
