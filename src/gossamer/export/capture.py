@@ -91,7 +91,7 @@ def _forgotten_batch(facade: Facade, subject: Subject) -> str:
     batched = tuple(tensor.unsqueeze(0) for tensor in subject.inputs)
     try:
         facade(*(tensor.clone() for tensor in batched))
-    except Exception:
+    except Exception:  # a trial only: the model's first error is the one that is raised
         return ""
     return f"; the batch comes first: {', '.join('x'.join(map(str, tensor.shape)) for tensor in batched)}"
 
