@@ -54,6 +54,7 @@ struct Value {
 };
 
 enum class Op {
+  // version 1
   conv2d,
   linear,
   channel_affine,
@@ -69,22 +70,101 @@ enum class Op {
   max_pool2d,
   avg_pool2d,
   adaptive_avg_pool2d,
-  flatten
+  flatten,
+  // version 2: one input, lane by lane
+  tanh,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  abs,
+  neg,
+  erf,
+  sin,
+  cos,
+  floor,
+  sign,
+  hardswish,
+  hardsigmoid,
+  mish,
+  leaky_relu,
+  elu,
+  softplus,
+  clamp,
+  affine,
+  power,
+  // several inputs, broadcasting
+  sub,
+  mul,
+  div,
+  maximum,
+  minimum,
+  equal,
+  not_equal,
+  less,
+  less_equal,
+  where,
+  // along axes
+  mean,
+  sum,
+  max,
+  min,
+  argmax,
+  cumsum,
+  rms_norm,
+  group_norm,
+  // shapes
+  reshape,
+  permute,
+  slice,
+  expand,
+  pad,
+  flip,
+  constant,
+  pixel_shuffle,
+  upsample,
+  // products
+  matmul,
+  attention,
+  embedding,
+  lstm,
+  gru
 };
+
+// A size of a `shape` attribute: a number, the length symbol (kLength), or what is left (kRest).
+constexpr int64_t kRest = -1, kLength = -2;
 
 struct Node {
   Op op = Op::relu;
   std::string op_name, name;
-  std::vector<int> inputs;  // indices into Network::values
-  int output = -1;
+  std::vector<int> inputs;        // indices into Network::values
+  int output = -1;                // the first output
+  std::vector<int> more_outputs;  // lstm: h, c; gru: h
   // attributes (only those of the operator are meaningful)
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, padding[4] = {0, 0, 0, 0}, dilation[2] = {1, 1};
   int64_t groups = 1, axis = 0, axes = 0, start = 0, out_size[2] = {1, 1};
   double epsilon = 0;
   bool count_include_pad = false, gelu_tanh = false;
+  // of version 2
+  double number[2] = {0, 0};  // slope | alpha | beta, threshold | low, high (infinite: none) | scale, shift | exponent
+                              // | value of pad | scale of attention
+  std::vector<int64_t> list, list2;  // axes of a reduction or flip, shape, order, before; after
+  int64_t stop = 0, step = 1;        // slice; stop = kToEnd: null
+  double scale2[2] = {1, 1};         // upsample
+  bool keep = false, reverse = false, causal = false, transpose_b = false, align_corners = false;
+  int mode = 0;  // pad: 0 constant, 1 reflect, 2 replicate; upsample: 0 nearest, 1 bilinear; attention's mask: 0 none,
+                 // 1 add, 2 keep; pixel_shuffle: 0 channel_major, 1 phase_major
   // weights: indices into Network::weights, -1 = absent
   int weight = -1, bias = -1, scale = -1, shift = -1;
+  int hidden = -1, hidden_bias = -1;  // lstm, gru (their `input` is `weight`); constant: `value` is `weight`
 };
+constexpr int64_t kToEnd = INT64_MAX;
+
+struct State {  // indices into Network::inputs and Network::outputs
+  int input = -1, output = -1;
+};
+
+enum class InputType { f32, i64 };
 
 struct Network {
   std::string name;
@@ -93,7 +173,10 @@ struct Network {
   std::vector<Node> nodes;  // in an order that can be executed
   std::vector<Weight> weights;
   std::vector<int> inputs;                           // value indices
+  std::vector<InputType> input_types;                // of each input
   std::vector<std::pair<std::string, int>> outputs;  // output name, value index
+  std::vector<State> states;
+  int batch = -1, length = -1;  // the free dimensions that are the batch and the length: indices into dims
 };
 
 // Owns the bytes of a packed file (a copy, never a mapping: reader.cpp tells why) and the network checked from them.
