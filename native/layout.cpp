@@ -218,8 +218,13 @@ void zero_gaps(float* base, const Slot& s) {
 std::vector<uint32_t> lane_mask(const Slot& s, Budget& budget) {
   budget.take(round_up(s.lanes()), 4, "a lane mask");
   std::vector<uint32_t> mask(static_cast<size_t>(round_up(s.lanes())), 0);
-  for (int64_t h = 0; h < s.height; ++h) std::fill_n(mask.begin() + h * s.row, s.width, ~uint32_t{0});
+  fill_mask(mask, s);
   return mask;
+}
+
+void fill_mask(std::vector<uint32_t>& mask, const Slot& s) {
+  std::fill(mask.begin(), mask.end(), 0u);
+  for (int64_t h = 0; h < s.height; ++h) std::fill_n(mask.begin() + h * s.row, s.width, ~uint32_t{0});
 }
 
 }  // namespace gossamer

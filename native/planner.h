@@ -68,10 +68,13 @@ struct Frame {
   Team* team = nullptr;
 };
 
+// A step refers to slots of its program, whose sizes change with the length; what it derives from them it derives in
+// run() or in resize().
 struct Step {
   virtual ~Step() = default;
   virtual void run(const Frame& frame) const = 0;
-  int node = -1;  // whose time it is; -1: nobody's
+  virtual void resize() {}  // after the sizes of the slots changed; allocates nothing
+  int node = -1;            // whose time it is; -1: nobody's
 };
 
 // Examples are independent, and so are parts of a network that share no value: each part has its own batch.
@@ -96,7 +99,8 @@ struct Context {  // what the makers of steps need
   const std::vector<Slot>& slots;
   Budget& budget;
   int threads = 1;
-  int64_t chunk = 1;  // of the component
+  int64_t chunk = 1;                                                               // of the component
+  const Slot& slot(int index) const { return slots[static_cast<size_t>(index)]; }  // stays where it is
 };
 
 Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget);
@@ -119,7 +123,8 @@ int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, con
 
 // Shared by the steps of planar slots.
 void zero_gaps(float* base, const Slot& slot);  // everything of the slot that is not a lane
-std::vector<uint32_t> lane_mask(const Slot& slot,
-                                Budget& budget);  // ~0 on image columns, 0 on padding; round_up(lanes) long
+// ~0 on image columns, 0 on padding; as long as the slot's largest sizes need.
+std::vector<uint32_t> lane_mask(const Slot& slot, Budget& budget);
+void fill_mask(std::vector<uint32_t>& mask, const Slot& slot);  // anew, for the slot's present sizes
 
 }  // namespace gossamer

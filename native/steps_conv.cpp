@@ -77,8 +77,8 @@ std::vector<int64_t> phase_taps(const Node& node, const Slot& out, const Phases&
 struct ConvStep final : Step {
   const KernelTable* kernels = nullptr;
   const Node* op = nullptr;
-  Slot in, out, residual, scratch;
-  bool has_residual = false, strided = false;
+  const Slot *in = nullptr, *out = nullptr, *residual = nullptr, *scratch = nullptr;  // null: none
+  bool strided = false;
   Phases phases;
   PackedRows packed;
   std::vector<uint32_t> mask;
@@ -87,41 +87,43 @@ struct ConvStep final : Step {
 
   void copy_phases(const float* x, float* y, int64_t begin, int64_t end) const {
     PhaseArgs a;
-    a.x_row = in.row;
-    a.y_row = out.row, a.y_rows = phases.height;
+    a.x_row = in->row;
+    a.y_row = out->row, a.y_rows = phases.height;
     a.stride[0] = op->stride[0], a.stride[1] = op->stride[1];
     for (int64_t c = begin; c < end; ++c) {
       for (int64_t pr : phases.rows) {
         for (int64_t pc : phases.columns) {
           a.y = y;
-          a.x = x + c * in.plane + (pr - op->padding[0]) * in.row + pc - op->padding[1];
+          a.x = x + c * in->plane + (pr - op->padding[0]) * in->row + pc - op->padding[1];
           kernels->phase_plane(&a);
-          std::fill(y + phases.height * out.row, y + phases.plane, 0.0f);
+          std::fill(y + phases.height * out->row, y + phases.plane, 0.0f);
           y += phases.plane;
         }
       }
     }
   }
 
+  void resize() override { fill_mask(mask, *out); }  // all lanes of the largest sizes are computed, the rest masked
+
   void run(const Frame& frame) const override {
-    const float* source = frame.arena + in.origin();
-    zero_gaps(frame.arena + out.offset, out);
+    const float* source = frame.arena + in->origin();
+    zero_gaps(frame.arena + out->offset, *out);
     const int threads = frame.team->size();
     LaneCall base;
     base.x = source;
     if (strided) {
-      float* planes = frame.arena + scratch.offset;
+      float* planes = frame.arena + scratch->offset;
       const int64_t per_channel = static_cast<int64_t>(phases.rows.size() * phases.columns.size()) * phases.plane;
       frame.team->run([&](int part) {
-        const int64_t begin = in.channels * part / threads, end = in.channels * (part + 1) / threads;
+        const int64_t begin = in->channels * part / threads, end = in->channels * (part + 1) / threads;
         copy_phases(source, planes + begin * per_channel, begin, end);
       });
       base.x = planes;
     }
-    base.y = frame.arena + out.origin();
-    base.y_stride = out.plane;
-    base.residual = has_residual ? frame.arena + residual.origin() : nullptr;
-    base.residual_stride = residual.plane;
+    base.y = frame.arena + out->origin();
+    base.y_stride = out->plane;
+    base.residual = residual ? frame.arena + residual->origin() : nullptr;
+    base.residual_stride = residual ? residual->plane : 0;
     base.mask = mask.data();
     base.lo = lo;
     base.hi = hi;
@@ -173,12 +175,12 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   step->kernels = &context.kernels;
   step->op = &node;
   step->node = spec.node;
-  const Slot& in = step->in = context.slots[static_cast<size_t>(spec.in[0])];
-  const Slot& out = step->out = context.slots[static_cast<size_t>(spec.out)];
+  step->in = &context.slot(spec.in[0]);
+  step->out = &context.slot(spec.out);
+  const Slot &in = *step->in, &out = *step->out;
   step->strided = spec.strided;
-  if (spec.strided) step->scratch = context.slots[static_cast<size_t>(spec.scratch)];
-  step->has_residual = spec.residual >= 0;
-  if (step->has_residual) step->residual = context.slots[static_cast<size_t>(spec.residual)];
+  if (spec.strided) step->scratch = &context.slot(spec.scratch);
+  if (spec.residual >= 0) step->residual = &context.slot(spec.residual);
   step->lo = spec.lo;
   step->hi = spec.hi;
   step->mask = lane_mask(out, context.budget);

@@ -21,8 +21,8 @@ int64_t tile_lanes(const KernelTable& kernels, int64_t rows, int64_t inputs, int
 
 struct LinearStep final : Step {
   const KernelTable* kernels = nullptr;
-  Slot in, out, scratch;
-  int64_t inputs = 0, outputs = 0, rows_per_example = 1, lanes = 0;
+  const Slot *in = nullptr, *out = nullptr, *scratch = nullptr;
+  int64_t inputs = 0, outputs = 0, lanes = 0;
   PackedRows::Kind kind = PackedRows::Kind::dense;
   PackedRows packed;                // for several rows
   std::vector<float> bias, matrix;  // for one row
@@ -57,9 +57,9 @@ struct LinearStep final : Step {
   }
 
   void run(const Frame& frame) const override {
-    const float* x = frame.arena + in.offset;
-    float* y = frame.arena + out.offset;
-    const int64_t rows = rows_per_example * frame.count;
+    const float* x = frame.arena + in->offset;
+    float* y = frame.arena + out->offset;
+    const int64_t rows = in->elements / inputs * frame.count;
     const int threads = frame.team->size();
     if (rows == 1) {
       frame.team->run([&](int part) { one_row(x, y, part, threads); });
@@ -67,7 +67,7 @@ struct LinearStep final : Step {
     }
     const int64_t tiles = (rows + lanes - 1) / lanes;
     frame.team->run([&](int part) {
-      float* turned = frame.arena + scratch.offset + part * ((inputs + outputs) * lanes + kAlign);
+      float* turned = frame.arena + scratch->offset + part * ((inputs + outputs) * lanes + kAlign);
       float* result = turned + inputs * lanes;
       LaneCall call;
       call.x = turned;
@@ -118,22 +118,22 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   const Weight& weight = context.net.weights[static_cast<size_t>(node.weight)];
   step->kernels = &context.kernels;
   step->node = spec.node;
-  step->in = context.slots[static_cast<size_t>(spec.in[0])];
-  step->out = context.slots[static_cast<size_t>(spec.out)];
+  step->in = &context.slot(spec.in[0]);
+  step->out = &context.slot(spec.out);
   step->outputs = weight.shape[0];
   step->inputs = weight.shape[1];
-  step->rows_per_example = step->in.elements / step->inputs;
+  const int64_t rows_per_example = step->in->elements / step->inputs;
   step->lo = spec.lo;
   step->hi = spec.hi;
   step->bias = optional_vector(context.net, node.bias, context.budget);
   Weighed w = weigh(weight, context.budget);
   step->kind = w.kind;
-  const int64_t most_rows = context.budget.product({step->rows_per_example, context.chunk}, "rows of a linear layer");
-  const bool one = step->rows_per_example == 1, several = most_rows > 1;
+  const int64_t most_rows = context.budget.product({rows_per_example, context.chunk}, "rows of a linear layer");
+  const bool one = rows_per_example == 1, several = most_rows > 1;
   ColumnMap map;
   map.channels = step->inputs;
   if (several) {
-    step->scratch = context.slots[static_cast<size_t>(spec.scratch)];
+    step->scratch = &context.slot(spec.scratch);
     step->lanes = tile_lanes(context.kernels, most_rows, step->inputs, step->outputs);
     const int64_t most = std::max<int64_t>(1, kNarrowSpan / step->lanes);
     const int64_t blocks = (step->inputs + most - 1) / most;
@@ -180,8 +180,8 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   info.reason = w.reason + (one && several ? "; batches of two and more run interleaved on " + lane_kernel : "");
   info.num_kept = w.kept;
   info.num_weights = w.total;
-  info.macs = w.kept * step->rows_per_example;
-  info.macs_dense = w.total * step->rows_per_example;
+  info.macs = w.kept * rows_per_example;
+  info.macs_dense = w.total * rows_per_example;
   const size_t bytes = step->packed.bytes() + step->stream.bytes() +
                        (step->matrix.size() + step->eight_values.size() + step->bias.size()) * 4 +
                        (step->eight_columns.size() + step->eight_start.size()) * 4;

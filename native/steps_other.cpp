@@ -15,13 +15,13 @@ void copy_floats(float* to, const float* from, int64_t n) {
 struct PoolStep final : Step {
   void (*kernel)(const PoolArgs*) = nullptr;
   PoolArgs args;
-  Slot in, out, scratch;
+  const Slot *in = nullptr, *out = nullptr, *scratch = nullptr;
   void run(const Frame& frame) const override {
-    std::fill_n(frame.arena + out.offset, out.floats, 0.0f);
+    std::fill_n(frame.arena + out->offset, out->floats, 0.0f);
     PoolArgs a = args;
-    a.x = frame.arena + in.origin();
-    a.y = frame.arena + out.origin();
-    a.scratch = frame.arena + scratch.offset;
+    a.x = frame.arena + in->origin();
+    a.y = frame.arena + out->origin();
+    a.scratch = frame.arena + scratch->offset;
     kernel(&a);
   }
 };
@@ -30,37 +30,37 @@ struct PoolStep final : Step {
 struct ActivationStep final : Step {
   const KernelTable* kernels = nullptr;
   int activation = kRelu;
-  Slot in, out;
+  const Slot *in = nullptr, *out = nullptr;
   std::vector<uint32_t> mask;
   void run(const Frame& frame) const override {
-    if (!in.planar)
-      return kernels->activate(activation, frame.arena + in.offset, frame.arena + out.offset, in.elements * frame.count,
-                               nullptr);
-    zero_gaps(frame.arena + out.offset, out);
-    for (int64_t c = 0; c < in.channels; ++c)
-      kernels->activate(activation, frame.arena + in.origin() + c * in.plane,
-                        frame.arena + out.origin() + c * out.plane, in.lanes(), mask.data());
+    if (!in->planar)
+      return kernels->activate(activation, frame.arena + in->offset, frame.arena + out->offset,
+                               in->elements * frame.count, nullptr);
+    zero_gaps(frame.arena + out->offset, *out);
+    for (int64_t c = 0; c < in->channels; ++c)
+      kernels->activate(activation, frame.arena + in->origin() + c * in->plane,
+                        frame.arena + out->origin() + c * out->plane, in->lanes(), mask.data());
   }
 };
 
 struct AffineStep final : Step {
   const KernelTable* kernels = nullptr;
-  Slot in, out;
+  const Slot *in = nullptr, *out = nullptr;
   std::vector<float> scale, shift;
   std::vector<uint32_t> mask;
   void run(const Frame& frame) const override {
     const int64_t channels = static_cast<int64_t>(scale.size());
-    if (in.planar) {
-      zero_gaps(frame.arena + out.offset, out);
+    if (in->planar) {
+      zero_gaps(frame.arena + out->offset, *out);
       for (int64_t c = 0; c < channels; ++c)
-        kernels->affine(frame.arena + in.origin() + c * in.plane, frame.arena + out.origin() + c * out.plane,
-                        in.lanes(), scale[static_cast<size_t>(c)], shift[static_cast<size_t>(c)], mask.data());
+        kernels->affine(frame.arena + in->origin() + c * in->plane, frame.arena + out->origin() + c * out->plane,
+                        in->lanes(), scale[static_cast<size_t>(c)], shift[static_cast<size_t>(c)], mask.data());
       return;
     }
-    const float* x = frame.arena + in.offset;
-    float* y = frame.arena + out.offset;
-    const int64_t inner = in.elements / channels;
-    for (int64_t n = 0; n < frame.count; ++n, x += in.elements, y += in.elements) {
+    const float* x = frame.arena + in->offset;
+    float* y = frame.arena + out->offset;
+    const int64_t inner = in->elements / channels;
+    for (int64_t n = 0; n < frame.count; ++n, x += in->elements, y += in->elements) {
       if (inner == 1) {
         for (int64_t c = 0; c < channels; ++c)
           y[c] = x[c] * scale[static_cast<size_t>(c)] + shift[static_cast<size_t>(c)];
@@ -75,36 +75,36 @@ struct AffineStep final : Step {
 
 struct AddStep final : Step {
   const KernelTable* kernels = nullptr;
-  Slot a, b, out;
+  const Slot *a = nullptr, *b = nullptr, *out = nullptr;
   float lo = 0, hi = 0;
   void run(const Frame& frame) const override {
-    if (!out.planar)
-      return kernels->add(frame.arena + a.offset, frame.arena + b.offset, frame.arena + out.offset,
-                          out.elements * frame.count, lo, hi);
-    zero_gaps(frame.arena + out.offset, out);
-    for (int64_t c = 0; c < out.channels; ++c)  // zero padding plus zero padding stays zero, also between the bounds
-      kernels->add(frame.arena + a.origin() + c * a.plane, frame.arena + b.origin() + c * b.plane,
-                   frame.arena + out.origin() + c * out.plane, out.lanes(), lo, hi);
+    if (!out->planar)
+      return kernels->add(frame.arena + a->offset, frame.arena + b->offset, frame.arena + out->offset,
+                          out->elements * frame.count, lo, hi);
+    zero_gaps(frame.arena + out->offset, *out);
+    for (int64_t c = 0; c < out->channels; ++c)  // zero padding plus zero padding stays zero, also between the bounds
+      kernels->add(frame.arena + a->origin() + c * a->plane, frame.arena + b->origin() + c * b->plane,
+                   frame.arena + out->origin() + c * out->plane, out->lanes(), lo, hi);
   }
 };
 
 struct ConcatStep final : Step {
-  std::vector<Slot> in;
-  Slot out;
+  std::vector<const Slot*> in;
+  const Slot* out = nullptr;
   int64_t outer = 1, inner = 1;  // plain: [outer][axis * inner]
   std::vector<int64_t> sizes;
   void run(const Frame& frame) const override {
-    float* y = frame.arena + out.origin();
-    if (out.planar) {
-      zero_gaps(frame.arena + out.offset, out);
-      for (const Slot& x : in)
-        for (int64_t c = 0; c < x.channels; ++c, y += out.plane)
-          copy_floats(y, frame.arena + x.origin() + c * x.plane, out.lanes());
+    float* y = frame.arena + out->origin();
+    if (out->planar) {
+      zero_gaps(frame.arena + out->offset, *out);
+      for (const Slot* x : in)
+        for (int64_t c = 0; c < x->channels; ++c, y += out->plane)
+          copy_floats(y, frame.arena + x->origin() + c * x->plane, out->lanes());
       return;
     }
     for (int64_t o = 0; o < outer * frame.count; ++o) {
       for (size_t i = 0; i < in.size(); ++i) {
-        copy_floats(y, frame.arena + in[i].offset + o * sizes[i] * inner, sizes[i] * inner);
+        copy_floats(y, frame.arena + in[i]->offset + o * sizes[i] * inner, sizes[i] * inner);
         y += sizes[i] * inner;
       }
     }
@@ -113,14 +113,14 @@ struct ConcatStep final : Step {
 
 struct RowsStep final : Step {  // softmax, layer norm
   const KernelTable* kernels = nullptr;
-  Slot in, out;
+  const Slot *in = nullptr, *out = nullptr;
   bool softmax = false;
   int64_t outer = 1, n = 1, inner = 1;  // of one example
   std::vector<float> weight, bias;
   float epsilon = 0;
   void run(const Frame& frame) const override {
-    const float* x = frame.arena + in.offset;
-    float* y = frame.arena + out.offset;
+    const float* x = frame.arena + in->offset;
+    float* y = frame.arena + out->offset;
     if (softmax)
       kernels->softmax(x, y, outer * frame.count, n, inner);
     else
@@ -131,7 +131,7 @@ struct RowsStep final : Step {  // softmax, layer norm
 
 struct CopyStep final : Step {  // input, output, flatten, and between the layouts
   Do what = Do::to_plain;
-  Slot in, out;
+  const Slot *in = nullptr, *out = nullptr;
   int port = -1;
   static void rows_out(const float* from, float* to, const Slot& slot) {
     for (int64_t c = 0; c < slot.channels; ++c)
@@ -141,25 +141,25 @@ struct CopyStep final : Step {  // input, output, flatten, and between the layou
   void run(const Frame& frame) const override {
     switch (what) {
       case Do::input:
-        return copy_floats(frame.arena + out.offset, frame.inputs[port] + frame.example * out.elements,
-                           out.elements * frame.count);
+        return copy_floats(frame.arena + out->offset, frame.inputs[port] + frame.example * out->elements,
+                           out->elements * frame.count);
       case Do::output: {
-        float* to = frame.outputs[port] + frame.example * in.elements;
-        if (in.planar) return rows_out(frame.arena + in.origin(), to, in);
-        return copy_floats(to, frame.arena + in.offset, in.elements * frame.count);
+        float* to = frame.outputs[port] + frame.example * in->elements;
+        if (in->planar) return rows_out(frame.arena + in->origin(), to, *in);
+        return copy_floats(to, frame.arena + in->offset, in->elements * frame.count);
       }
       case Do::to_planar: {
-        std::fill_n(frame.arena + out.offset, out.floats, 0.0f);
-        const float* from = frame.arena + in.offset;
-        float* to = frame.arena + out.origin();
-        for (int64_t c = 0; c < out.channels; ++c)
-          for (int64_t h = 0; h < out.height; ++h, from += out.width)
-            copy_floats(to + c * out.plane + h * out.row, from, out.width);
+        std::fill_n(frame.arena + out->offset, out->floats, 0.0f);
+        const float* from = frame.arena + in->offset;
+        float* to = frame.arena + out->origin();
+        for (int64_t c = 0; c < out->channels; ++c)
+          for (int64_t h = 0; h < out->height; ++h, from += out->width)
+            copy_floats(to + c * out->plane + h * out->row, from, out->width);
         return;
       }
       default:
-        if (in.planar) return rows_out(frame.arena + in.origin(), frame.arena + out.offset, in);
-        return copy_floats(frame.arena + out.offset, frame.arena + in.offset, in.elements * frame.count);
+        if (in->planar) return rows_out(frame.arena + in->origin(), frame.arena + out->offset, *in);
+        return copy_floats(frame.arena + out->offset, frame.arena + in->offset, in->elements * frame.count);
     }
   }
 };
@@ -168,8 +168,8 @@ template <typename T>
 std::unique_ptr<T> begin_step(const Context& context, const Spec& spec) {
   auto step = std::make_unique<T>();
   step->node = spec.node;
-  step->in = context.slots[static_cast<size_t>(spec.in[0])];
-  step->out = context.slots[static_cast<size_t>(spec.out)];
+  step->in = &context.slot(spec.in[0]);
+  step->out = &context.slot(spec.out);
   return step;
 }
 
@@ -180,8 +180,8 @@ std::unique_ptr<Step> make_copy(const Context& context, const Spec& spec) {
   step->what = spec.what;
   step->port = spec.port;
   step->node = spec.node;
-  if (!spec.in.empty()) step->in = context.slots[static_cast<size_t>(spec.in[0])];
-  if (spec.out >= 0) step->out = context.slots[static_cast<size_t>(spec.out)];
+  if (!spec.in.empty()) step->in = &context.slot(spec.in[0]);
+  if (spec.out >= 0) step->out = &context.slot(spec.out);
   return step;
 }
 
@@ -196,9 +196,9 @@ int64_t pool_span(const Node& node, int64_t width, int64_t out_width) {
 std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerInfo& info) {
   auto step = begin_step<PoolStep>(context, spec);
   const Node& node = context.net.nodes[static_cast<size_t>(spec.node)];
-  step->scratch = context.slots[static_cast<size_t>(spec.scratch)];
+  step->scratch = &context.slot(spec.scratch);
   PoolArgs& a = step->args;
-  const Slot &in = step->in, &out = step->out;
+  const Slot &in = *step->in, &out = *step->out;
   a.x_plane = in.plane, a.x_row = in.row, a.y_plane = out.plane, a.y_row = out.row;
   a.planes = in.channels, a.height = in.height, a.width = in.width, a.out_height = out.height, a.out_width = out.width;
   for (int i = 0; i < 2; ++i) {
@@ -220,7 +220,7 @@ std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerI
 std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes) {
   const Network& net = context.net;
   const Node& node = net.nodes[static_cast<size_t>(spec.node)];
-  const Slot& out = context.slots[static_cast<size_t>(spec.out)];
+  const Slot& out = context.slot(spec.out);
   info.kernel = "pointwise";
   info.reason = out.planar ? "on padded planes" : "on plain rows";
   size_t floats = 0;
@@ -240,9 +240,9 @@ std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, L
       auto step = std::make_unique<AddStep>();
       step->node = spec.node;
       step->kernels = &context.kernels;
-      step->a = context.slots[static_cast<size_t>(spec.in[0])];
-      step->b = context.slots[static_cast<size_t>(spec.in[1])];
-      step->out = out;
+      step->a = &context.slot(spec.in[0]);
+      step->b = &context.slot(spec.in[1]);
+      step->out = &out;
       step->lo = spec.lo;
       step->hi = spec.hi;
       result = std::move(step);
@@ -251,13 +251,13 @@ std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, L
     case Op::concat: {
       auto step = std::make_unique<ConcatStep>();
       step->node = spec.node;
-      step->out = out;
+      step->out = &out;
       const size_t axis = static_cast<size_t>(node.axis) - 1;  // of one example
       for (size_t i = 0; i < axis; ++i) step->outer *= out.shape[i];
       for (size_t i = axis + 1; i < out.shape.size(); ++i) step->inner *= out.shape[i];
       for (int in : spec.in) {
-        step->in.push_back(context.slots[static_cast<size_t>(in)]);
-        step->sizes.push_back(step->in.back().shape[axis]);
+        step->in.push_back(&context.slot(in));
+        step->sizes.push_back(step->in.back()->shape[axis]);
       }
       info.kernel = "copy";
       result = std::move(step);
