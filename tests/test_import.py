@@ -27,7 +27,20 @@ def test_listing_names_loads_nothing():
     assert loaded("import gossamer; dir(gossamer)", *HEAVY) == set()
 
 
-@pytest.mark.parametrize("module", ["errors", "units", "graph", "formats", "kernels", "runtime"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "errors",
+        "units",
+        "graph",
+        "formats",
+        "kernels",
+        "runtime",
+        "export.fold",
+        "export.weights",
+        "export.arguments",
+    ],
+)
 def test_lower_floors_load_no_torch(module):
     assert loaded(f"import gossamer.{module}", "torch") == set()
 

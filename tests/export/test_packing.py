@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import ExportError
 from gossamer.export import pack
-from gossamer.export.verify import compare, relative
+from gossamer.export.agreement import compare, relative
 from gossamer.formats import packed_file, unpack
 from gossamer.graph import ImagePreprocessing
 from gossamer.runtime.threads import usable_cpus

@@ -1,19 +1,23 @@
 """What `pack` is given, checked before the work starts; every message names the argument and what it should be."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from gossamer.errors import ExportError, FormatError, GraphError
-from gossamer.export.draft import Draft
-from gossamer.export.subject import Subject
-from gossamer.export.verify import TOLERANCES
+from gossamer.export.agreement import TOLERANCES
 from gossamer.formats import for_pattern
 from gossamer.graph import ImagePreprocessing
 from gossamer.graph.strict_json import dumps, loads
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gossamer.export.draft import Draft
+    from gossamer.export.subject import Subject
 
 MAX_BATCH = 65536
 

@@ -10,15 +10,20 @@ Shapes hold integers and, in the first place, the symbol of the batch; any other
 torch's text for it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from gossamer.graph.strict_json import Json
+
+if TYPE_CHECKING:  # annotations alone: what comes from an ONNX file needs no torch
+    import torch
+    from torch import Tensor
 
 Size = int | str
 Shape = tuple[Size, ...]
@@ -228,6 +233,15 @@ def conv_attributes(
         "dilation": list(dilation),
         "groups": groups,
     }
+
+
+def sibling(name: str, role: str) -> str:
+    """Name of another weight of the same layer.
+
+    >>> sibling("layer1.0.conv1.weight", "bias")
+    'layer1.0.conv1.bias'
+    """
+    return f"{name.removesuffix('.weight')}.{role}"
 
 
 def _show(shape: Shape) -> str:

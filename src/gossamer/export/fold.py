@@ -12,8 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Array, Draft, DraftNode, Shape, Weight
-from gossamer.export.lower.call import sibling
+from gossamer.export.draft import Array, Draft, DraftNode, Shape, Weight, sibling
 
 
 def fold(draft: Draft) -> list[DraftNode]:

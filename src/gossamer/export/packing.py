@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gossamer._version import __version__
 from gossamer.errors import ExportError, GraphError
+from gossamer.export.agreement import TOLERANCES
 from gossamer.export.arguments import (
     HasMasks,
     check_image_size,
@@ -31,7 +32,7 @@ from gossamer.export.lower import lower
 from gossamer.export.masks import resolve_masks
 from gossamer.export.report import PackReport
 from gossamer.export.subject import Example, subject_of
-from gossamer.export.verify import TOLERANCES, verify
+from gossamer.export.verify import verify
 from gossamer.export.weights import PackedWeights, pack_weights
 from gossamer.formats import packed_file
 from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output

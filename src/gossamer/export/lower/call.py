@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossamer.export.draft import Const, Draft, Ref, Shape, Unsupported, Weight
+from gossamer.export.draft import Const, Draft, Ref, Shape, Unsupported, Weight, sibling
 
 Result = Ref | tuple[Ref | None, ...]
 Lowering = Callable[["Call", Draft], Result]
@@ -119,15 +119,6 @@ def bias_weight(weight: Weight, bias: np.ndarray | None) -> dict[str, Weight]:
     if bias is None:
         return {"weight": weight}
     return {"weight": weight, "bias": Weight(name=sibling(weight.name, "bias"), values=bias)}
-
-
-def sibling(name: str, role: str) -> str:
-    """Name of another weight of the same layer.
-
-    >>> sibling("layer1.0.conv1.weight", "bias")
-    'layer1.0.conv1.bias'
-    """
-    return f"{name.removesuffix('.weight')}.{role}"
 
 
 def to_array(tensor: Tensor) -> np.ndarray:
