@@ -50,6 +50,8 @@ struct FreeDim {
 
 struct Value {
   std::string name;
+  // Of an input: as written. Of a node's output: the batch symbol in the first place where it passes through, else
+  // numbers, with the length at its maximum (infer_shapes gives those of another length).
   std::vector<Dim> shape;
 };
 
@@ -141,6 +143,7 @@ struct Node {
   int output = -1;                // the first output
   std::vector<int> more_outputs;  // lstm: h, c; gru: h
   // attributes (only those of the operator are meaningful)
+  // stride: also the factor of pixel_shuffle
   int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, padding[4] = {0, 0, 0, 0}, dilation[2] = {1, 1};
   int64_t groups = 1, axis = 0, axes = 0, start = 0, out_size[2] = {1, 1};
   double epsilon = 0;
@@ -197,7 +200,9 @@ std::shared_ptr<const File> open_file(const std::string& path);
 std::shared_ptr<const File> open_bytes(const void* data, size_t size);  // copies
 
 // shapes.cpp: concrete shapes of all values with the free dimensions given (same order as network.dims). Throws
-// Error{graph}.
+// Error{graph}. The reader has checked the ends of the free dimensions alone: between them a length may break a rule
+// (Error{graph} here, an error of the run) or make a size larger than at the maximum (the caller must compare with what
+// it planned).
 std::vector<std::vector<int64_t>> infer_shapes(const Network& network, const std::vector<int64_t>& dims);
 
 // decode.cpp
