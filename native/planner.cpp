@@ -16,12 +16,33 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // (AVX-512): 38 GFLOP/s with 16, 48 with 32, 45 with 64.
 constexpr int64_t kChunk = 32;
 
+// What packed files may hold and this planner does not plan.
+void check_runs(const Network& net) {
+  const auto refuse = [](const std::string& what) {
+    throw Error{Error::Kind::plan, what + ": the native engine does not run this yet; load with engine='reference'"};
+  };
+  if (net.length >= 0) refuse("a free length");
+  if (!net.states.empty()) refuse("states");
+  for (InputType type : net.input_types)
+    if (type != InputType::f32) refuse("an input of integers");
+  const auto sizes = [&](int value) {
+    std::vector<int64_t> out;
+    for (const Dim& dim : net.values[static_cast<size_t>(value)].shape) out.push_back(dim.size);
+    return out;
+  };
+  for (const Node& node : net.nodes) {
+    const bool repeats = node.op == Op::add && sizes(node.inputs[0]) != sizes(node.inputs[1]);
+    if (node.op > Op::flatten || repeats) refuse("node '" + node.name + "' (" + node.op_name + ")");
+  }
+}
+
 class Planner {
  public:
   Planner(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget)
       : net_(net), kernels_(kernels), options_(options), budget_(budget) {}
 
   Program plan() {
+    check_runs(net_);
     find_shapes();
     find_components();
     find_fusions();

@@ -340,6 +340,7 @@ inline std::vector<Array> reference(const Network& net, const std::vector<Array>
         break;
       }
       case Op::flatten: y = x; break;
+      default: throw Error{Error::Kind::argument, "no reference of " + n.op_name};
     }
     v[static_cast<size_t>(out)] = std::move(y);
   }
