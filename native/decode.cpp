@@ -143,13 +143,17 @@ SparseRows decode_rows(const Weight& weight) {
   return out;
 }
 
-std::vector<float> decode_dense(const Weight& weight) {
-  if (weight.format != Format::dense)
-    fail(Error::Kind::plan, "weight ", quoted(weight.name), ": expected the format dense, got another");
+std::vector<float> decode_values(const Weight& weight) {
   std::vector<float> out(static_cast<size_t>(weight.num_kept));
   Values values(weight);
   for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i)];
   return out;
+}
+
+std::vector<float> decode_dense(const Weight& weight) {
+  if (weight.format != Format::dense)
+    fail(Error::Kind::plan, "weight ", quoted(weight.name), ": expected the format dense, got another");
+  return decode_values(weight);
 }
 
 }  // namespace gossamer

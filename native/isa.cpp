@@ -2,6 +2,10 @@
 
 #include "network.h"
 
+#if defined(GOSSAMER_ISA_AVX2) || defined(GOSSAMER_ISA_AVX512)
+#include <cpuid.h>
+#endif
+
 namespace gossamer {
 namespace {
 
@@ -13,14 +17,20 @@ struct Unit {
 
 bool always() { return true; }
 // __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the wide registers.
+#if defined(GOSSAMER_ISA_AVX2) || defined(GOSSAMER_ISA_AVX512)
+bool has_f16c() {  // not every compiler's __builtin_cpu_supports knows it
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
 #if defined(GOSSAMER_ISA_AVX2)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 #endif
 #if defined(GOSSAMER_ISA_AVX512)
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx2") &&
-         __builtin_cpu_supports("fma");
+         __builtin_cpu_supports("fma") && has_f16c();
 }
 #endif
 

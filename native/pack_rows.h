@@ -93,6 +93,8 @@ struct Weighed {
   int64_t kept = 0, total = 0;
   std::string reason;
 };
+std::string grouped(int64_t n);                // 419,430
+std::string kept_share(const Weight& weight);  // "419,430 of 4,194,304 weights kept (10 %)"
 constexpr double kDenseAbove = 0.6;
 Weighed weigh(const Weight& weight, Budget& budget);
 

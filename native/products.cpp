@@ -9,6 +9,7 @@
 
 #include "isa.h"
 #include "network.h"
+#include "vector_product.h"
 
 namespace gossamer {
 namespace {
@@ -72,10 +73,11 @@ extern "C" int gsm_spmv(const float* values, const uint32_t* row_start, const ui
   return guarded(isa, row_start, columns, rows, width, [&](const KernelTable& kernels) {
     std::vector<uint16_t> narrow;
     if (width <= 65536) narrow.assign(columns, columns + row_start[rows]);
-    SpmvArgs a;
-    a.x = x, a.y = y, a.row_start = row_start, a.values = values, a.row_end = rows, a.lo = -kInfinity, a.hi = kInfinity;
+    VectorArgs a;
+    a.x = x, a.y = y, a.start = row_start, a.values = values, a.end = rows, a.lo = -kInfinity, a.hi = kInfinity;
     a.wide = width > 65536;
     a.columns = a.wide ? static_cast<const void*>(columns) : narrow.data();
-    kernels.spmv(&a);
+    a.gather = gather_wins(kernels);
+    kernels.vector[kRows][kF32](&a);
   });
 }

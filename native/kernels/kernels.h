@@ -50,37 +50,33 @@ struct BlockArgs : LaneArgs {
   int64_t block_begin = 0, block_end = 0;
 };
 
-// y[r] = clamp(bias[r] + sum_i values[i] * x[columns[i]])
-struct SpmvArgs {
+// Matrix times one vector: y[r] = clamp(bias[r] + sum of weights times x). One struct serves every order in memory; a
+// *unit* is what a thread's share counts: start[u] .. start[u + 1] are its entries, blocks or bundles.
+enum VectorKernel : int {
+  kRows,     // unit: a row; an entry has a value and a column
+  kBundles,  // unit: 8 / per_row rows (gather-scatter); a bundle has 8 values and columns, per_row neighbours of a row
+  kWindow8,  // unit: 8 rows; a bundle has 8 values and a word: their columns inside of one window of 8
+  kBlock8,   // unit: 8 rows; a block has 8 values and a column
+  kBlock4,   // unit: 4 rows; a block has 4 values and a column
+  kBitmap,   // unit: a row; a mask of 16 bits for 16 columns, start counts values; 16 more may be read behind the last
+  kDense,    // unit: a row of `width` values; no start
+  kVectorKernels
+};
+enum Stored : int { kF32, kF16, kI8, kStoredKinds };  // float, half bits in uint16_t, int8_t times scale[row]
+
+struct VectorArgs {
   const float* x = nullptr;
   float* y = nullptr;
-  const float* bias = nullptr;
-  const uint32_t* row_start = nullptr;
-  const void* columns = nullptr;  // uint16_t, or uint32_t where wide
-  const float* values = nullptr;
-  int64_t row_begin = 0, row_end = 0;
-  int wide = 0;
-  float lo = 0, hi = 0;
-};
-
-struct GemvArgs {
-  const float* x = nullptr;  // [k]
-  float* y = nullptr;
-  const float* bias = nullptr;
-  const float* weight = nullptr;  // [rows][k]
-  int64_t k = 0, row_begin = 0, row_end = 0;
-  float lo = 0, hi = 0;
-};
-
-// Blocks of eight rows that share a column: y[8b + i] = clamp(bias + sum_j values[j][i] * x[columns[j]])
-struct Spmv8Args {
-  const float* x = nullptr;
-  float* y = nullptr;
-  const float* bias = nullptr;
-  const uint32_t* block_start = nullptr;
-  const uint32_t* columns = nullptr;
-  const float* values = nullptr;  // [blocks][8]
-  int64_t block_begin = 0, block_end = 0;
+  const float* bias = nullptr;   // [rows], null = zero
+  const float* scale = nullptr;  // [rows], kI8 only
+  const void* values = nullptr;
+  const void* columns = nullptr;  // uint16_t; wide = 1: uint32_t; kBundles, wide = 2: uint8_t column / 8 (per_row = 8)
+                                  // kWindow8: uint32_t words, one a bundle, wide: two
+  const uint32_t* start = nullptr;
+  int64_t begin = 0, end = 0;  // units
+  int64_t width = 0;           // columns; kBitmap, kDense only
+  int per_row = 1, wide = 0;
+  int gather = 0;  // kRows, kBundles: by the gather instruction, where the unit has one; equal to the last bit
   float lo = 0, hi = 0;
 };
 
@@ -113,9 +109,8 @@ struct KernelTable {
   int max_vectors, max_block_vectors;
   void (*spmm)(const SpmmArgs*);
   void (*block)(const BlockArgs*);
-  void (*spmv)(const SpmvArgs*);
-  void (*spmv8)(const Spmv8Args*);
-  void (*gemv)(const GemvArgs*);
+  bool has_gather;
+  void (*vector[kVectorKernels][kStoredKinds])(const VectorArgs*);  // null: not stored so
   void (*max_pool)(const PoolArgs*);
   void (*avg_pool)(const PoolArgs*);
   void (*adaptive_avg_pool)(const PoolArgs*);

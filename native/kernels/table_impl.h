@@ -4,14 +4,44 @@
 #include "pointwise_impl.h"
 #include "pool_impl.h"
 #include "spmm_impl.h"
+#include "spmv_bitmap_impl.h"
+#include "spmv_block_impl.h"
+#include "spmv_gather_impl.h"
 #include "vector_impl.h"
 
 namespace gossamer {
 namespace {
+#if defined(GSM_GATHER)
+constexpr bool kHasGather = true;
+#else
+constexpr bool kHasGather = false;
+#endif
 constexpr KernelTable make_table(const char* name) {
-  return KernelTable{name,       L,           kMaxVectors, kMaxBlockVectors,  spmm,     block,  spmv, spmv8,
-                     gemv,       max_pool,    avg_pool,    adaptive_avg_pool, activate, affine, add,  softmax,
-                     layer_norm, phase_plane, interleave,  deinterleave};
+  return KernelTable{name,
+                     L,
+                     kMaxVectors,
+                     kMaxBlockVectors,
+                     spmm,
+                     block,
+                     kHasGather,
+                     {{spmv_rows<float>, spmv_rows<Half>, nullptr},
+                      {spmv_bundles<float>, spmv_bundles<Half>, nullptr},
+                      {spmv_window8<float>, spmv_window8<Half>, nullptr},
+                      {spmv_block8<float>, spmv_block8<Half>, spmv_block8<int8_t>},
+                      {spmv_block4<float>, spmv_block4<Half>, nullptr},
+                      {spmv_bitmap<float>, spmv_bitmap<Half>, nullptr},
+                      {dense_rows<float>, dense_rows<Half>, nullptr}},
+                     max_pool,
+                     avg_pool,
+                     adaptive_avg_pool,
+                     activate,
+                     affine,
+                     add,
+                     softmax,
+                     layer_norm,
+                     phase_plane,
+                     interleave,
+                     deinterleave};
 }
 }  // namespace
 }  // namespace gossamer

@@ -107,61 +107,8 @@ void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
     check(y[i], want[i], 4, blocks ? "block" : "spmm");  // also that nothing else was written
 }
 
-void vectors_of_one(const KernelTable& k) {
-  const int64_t rows = pick(1, 20), columns = pick(1, 90);
-  const auto x = randoms(columns), bias = randoms(rows), dense = randoms(rows * columns);
-  std::vector<float> y(static_cast<size_t>(rows)), values;
-  std::vector<uint32_t> start{0}, wide;
-  std::vector<uint16_t> narrow;
-  std::vector<double> sparse_want, dense_want;
-  for (int64_t r = 0; r < rows; ++r) {
-    double t = bias[static_cast<size_t>(r)], d = t;
-    for (int64_t c = 0; c < columns; ++c) {
-      const float w = dense[static_cast<size_t>(r * columns + c)];
-      d += double{w} * x[static_cast<size_t>(c)];
-      if (uniform() > 0.2f * static_cast<float>(r % 10) - 1) continue;
-      t += double{w} * x[static_cast<size_t>(c)];
-      values.push_back(w);
-      wide.push_back(static_cast<uint32_t>(c));
-      narrow.push_back(static_cast<uint16_t>(c));
-    }
-    start.push_back(static_cast<uint32_t>(wide.size()));
-    sparse_want.push_back(clamp(t, 0, 6));
-    dense_want.push_back(clamp(d, 0, 6));
-  }
-  for (int is_wide = 0; is_wide < 2; ++is_wide) {
-    SpmvArgs a;
-    a.x = x.data(), a.y = y.data(), a.bias = bias.data(), a.row_start = start.data(), a.values = values.data(),
-    a.row_end = rows, a.wide = is_wide, a.lo = 0, a.hi = 6;
-    a.columns = is_wide ? static_cast<const void*>(wide.data()) : narrow.data();
-    k.spmv(&a);
-    for (size_t r = 0; r < y.size(); ++r) check(y[r], sparse_want[r], 8, "spmv");
-  }
-  GemvArgs g;
-  g.x = x.data(), g.y = y.data(), g.bias = bias.data(), g.weight = dense.data(), g.k = columns, g.row_end = rows,
-  g.lo = 0, g.hi = 6;
-  k.gemv(&g);
-  for (size_t r = 0; r < y.size(); ++r) check(y[r], dense_want[r], 8, "gemv");
-
-  const int64_t blocks = pick(1, 4);
-  std::vector<uint32_t> block_start{0}, block_columns;
-  for (int64_t b = 0; b < blocks; ++b) {
-    for (int64_t n = pick(0, 9); n > 0; --n) block_columns.push_back(static_cast<uint32_t>(pick(0, columns - 1)));
-    block_start.push_back(static_cast<uint32_t>(block_columns.size()));
-  }
-  const auto eight = randoms(static_cast<int64_t>(block_columns.size()) * 8 + 8);
-  std::vector<float> z(static_cast<size_t>(blocks * 8));
-  Spmv8Args e;
-  e.x = x.data(), e.y = z.data(), e.block_start = block_start.data(), e.columns = block_columns.data(),
-  e.values = eight.data(), e.block_end = blocks, e.lo = -kInf, e.hi = kInf;
-  k.spmv8(&e);
-  for (int64_t r = 0; r < blocks * 8; ++r) {
-    double t = 0;
-    for (uint32_t j = block_start[static_cast<size_t>(r / 8)]; j < block_start[static_cast<size_t>(r / 8) + 1]; ++j)
-      t += double{eight[j * 8 + static_cast<size_t>(r % 8)]} * x[block_columns[j]];
-    check(z[static_cast<size_t>(r)], t, 4, "spmv8");
-  }
-
+void turns(const KernelTable& k) {
+  const int64_t columns = pick(1, 90);
   const int64_t m = pick(1, 20), stride = m + pick(0, 5);
   const auto rows_in = randoms(m * columns);
   std::vector<float> turned(static_cast<size_t>(columns * stride), 9), back(static_cast<size_t>(m * columns));
@@ -344,7 +291,7 @@ int main(int argc, char** argv) {
       for (int v = 1; v <= table->max_block_vectors; ++v) lanes(*table, true, v, round % 2);
     }
     for (int round = 0; round < 60; ++round) {
-      vectors_of_one(*table);
+      turns(*table);
       phases(*table);
       pools(*table);
       pointwise(*table);

@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "native"
 X86 = platform.machine() in {"x86_64", "AMD64"}
 FLAGS = {"portable": []} | (
-    {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]}
+    {
+        "avx2": ["-mavx2", "-mfma", "-mf16c"],
+        "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"],
+    }
     if X86
     else {"neon": []}
 )

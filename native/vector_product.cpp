@@ -1,0 +1,79 @@
+#include "vector_product.h"
+
+#include "pack_rows.h"
+
+namespace gossamer {
+namespace {
+
+// What a unit costs beside its entries, in entries: the sum over its lanes and the store.
+constexpr int64_t kUnitCost = 4;
+
+const char* name_of(VectorKernel kernel) {
+  switch (kernel) {
+    case kRows: return "spmv";
+    case kBundles: return "gs_spmv";
+    case kWindow8: return "window_spmv";
+    case kBlock8: return "block8_spmv";
+    case kBlock4: return "block4_spmv";
+    case kBitmap: return "bitmap_spmv";
+    default: return "dense_gemv";
+  }
+}
+
+}  // namespace
+
+VectorProduct VectorProduct::make(const Weight& weight, const KernelTable& kernels, Budget& budget) {
+  VectorProduct out;
+  out.kernels_ = &kernels;
+  out.kept_ = weight.num_kept;
+  out.packed_ = pack_vector(weight, budget);
+  const PackedVector& packed = out.packed_;
+  out.kernel_ = name_of(packed.kernel);
+  out.reason_ = weight.format == Format::dense ? "stored dense, " + grouped(weight.num_kept) + " weights"
+                                               : kept_share(weight) + ": " + packed.why;
+  if (packed.stored == kF16) out.reason_ += "; half precision in memory";
+  if ((packed.kernel == kRows || packed.kernel == kBundles) && kernels.has_gather) {
+    out.gather_ = gather_wins(kernels);
+    out.reason_ += out.gather_ ? "; by the gather instruction (probed)" : "; by scalar loads (probed)";
+  }
+  return out;
+}
+
+int64_t VectorProduct::begin_of(int part, int parts) const {
+  if (part == 0 || part == parts || packed_.start.empty()) return packed_.units * part / parts;
+  const auto work = [&](int64_t unit) {
+    return static_cast<int64_t>(packed_.start[static_cast<size_t>(unit)]) + kUnitCost * unit;
+  };
+  const int64_t wanted = work(packed_.units) * part / parts;
+  int64_t low = 0, high = packed_.units;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (work(middle) < wanted)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+void VectorProduct::run(const float* x, float* y, const float* add, int part, int parts, float lo, float hi) const {
+  VectorArgs a;
+  a.x = x;
+  a.y = y;
+  a.bias = add;
+  a.scale = packed_.scale.data();
+  a.values = packed_.values.as<void>();
+  a.columns = packed_.columns.as<void>();
+  a.start = packed_.start.data();
+  a.begin = begin_of(part, parts);
+  a.end = begin_of(part + 1, parts);
+  a.width = packed_.width;
+  a.per_row = packed_.per_row;
+  a.wide = packed_.wide;
+  a.gather = gather_;
+  a.lo = lo;
+  a.hi = hi;
+  kernels_->vector[packed_.kernel][packed_.stored](&a);
+}
+
+}  // namespace gossamer

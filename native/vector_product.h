@@ -1,0 +1,40 @@
+// A weight matrix planned for products with one vector: the kernel by the weight's format, the split over threads by
+// equal work. For linear layers at batch 1, and for the steps of LSTM and GRU cells.
+#pragma once
+#include <limits>
+#include <string>
+
+#include "pack_vector.h"
+
+namespace gossamer {
+
+class VectorProduct {
+ public:
+  static VectorProduct make(const Weight& weight, const KernelTable& kernels, Budget& budget);
+
+  // y [rows] = clamp(add + matrix times x [columns], lo, hi), for the rows of `part` of `parts` only; add: [rows], may
+  // be y; null = zero. Allocates nothing; every row is computed by one part, in an order that does not depend on parts.
+  void run(const float* x, float* y, const float* add = nullptr, int part = 0, int parts = 1,
+           float lo = -std::numeric_limits<float>::infinity(), float hi = std::numeric_limits<float>::infinity()) const;
+
+  int64_t rows() const { return packed_.rows; }
+  int64_t columns() const { return packed_.width; }
+  int64_t kept() const { return kept_; }
+  size_t bytes() const { return packed_.bytes(); }
+  const std::string& kernel() const { return kernel_; }  // "window_spmv", …
+  const std::string& reason() const { return reason_; }
+
+ private:
+  int64_t begin_of(int part, int parts) const;  // first unit
+  PackedVector packed_;
+  const KernelTable* kernels_ = nullptr;
+  int64_t kept_ = 0;
+  int gather_ = 0;
+  std::string kernel_, reason_;
+};
+
+// Whether the gather instruction beats scalar loads on this CPU: measured once a process and instruction set, at the
+// first plan that needs to know, in less than a millisecond.
+bool gather_wins(const KernelTable& kernels);
+
+}  // namespace gossamer
