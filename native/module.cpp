@@ -211,6 +211,7 @@ void translate(const std::exception_ptr& pointer, void* type) {
 }  // namespace
 
 void bind_products(nb::module_& m);  // module_products.cpp
+void bind_roof(nb::module_& m);      // module_roof.cpp
 
 NB_MODULE(_native, m) {
   m.doc() = "Gossamer's native runtime: reads, checks, plans and runs packed files.";
@@ -261,4 +262,5 @@ NB_MODULE(_native, m) {
                 "per_row: int, bundles: int, mask: NDArray[numpy.uint8]) -> int"),
         "Writes the best gather-scatter mask of `bundles` bundles into mask; 0, or the code of a refusal.");
   bind_products(m);
+  bind_roof(m);
 }

@@ -50,7 +50,7 @@ def test_run_returns_fresh_arrays(tmp_path):
 
 
 def test_names_are_those_of_the_table():
-    assert list(ENGINES) == ["torch", "onnxruntime", "openvino", "openvino_int8", "gossamer"]
+    assert list(ENGINES) == ["torch", "torch_compile", "onnxruntime", "openvino", "openvino_int8", "gossamer"]
     assert [name for name, engine in ENGINES.items() if engine.runs_packed] == ["gossamer"]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
-from gossamer.bench.fresh import prune_at_once
+from gossamer.bench.fresh import prune_at_once, random_masks, settle
 from gossamer.errors import GossamerError
 
 
@@ -28,3 +29,39 @@ def test_small_networks_and_patterns():
 def test_impossible_sparsity(sparsity):
     with pytest.raises(GossamerError, match="sparsity"):
         prune_at_once(nn.Linear(16, 8), sparsity=sparsity)
+
+
+def test_random_masks_are_uniform_and_leave_stem_head_and_depthwise():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 16, 1),
+        nn.Conv2d(16, 16, 3),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+    )
+    masks = random_masks(model, sparsity=0.75)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"2.weight": 32, "3.weight": 576}
+    assert not model[3].weight[~masks["3.weight"]].any()
+    again = random_masks(model, sparsity=0.75, seed=1)
+    assert not torch.equal(masks["3.weight"], again["3.weight"])
+
+
+def test_a_token_embedding_is_the_stem():
+    model = nn.ModuleList([nn.Embedding(10, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2)])
+    assert list(random_masks(model, sparsity=0.5)) == ["1.weight", "2.weight"]
+
+
+def test_a_pattern_that_fixes_its_sparsity():
+    (mask,) = random_masks(nn.Linear(16, 8), sparsity=None, pattern="2:4").values()
+    assert int(mask.sum()) == 64
+    with pytest.raises(GossamerError, match="expected a number"):
+        random_masks(nn.Linear(16, 8), sparsity=None)
+
+
+def test_settle_gives_norms_the_statistics_of_an_example():
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    example = torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+    settle(model, example)
+    assert model[0].running_mean.tolist() == [2.0, 2.0]
+    assert (model[0].momentum, model.training) == (0.1, False)

@@ -13,6 +13,7 @@ from gossamer import bench
 from gossamer.bench import memory
 from gossamer.bench.measure import Timing
 from gossamer.bench.result import BenchResult, EngineResult
+from gossamer.bench.subject import Port
 from gossamer.errors import FileError, RuntimeFailure
 from tests.bench.networks import images, tokens
 
@@ -31,7 +32,13 @@ def test_result_holds_every_engine_and_is_json(tmp_path):
     inputs = np.random.default_rng(0).standard_normal((6, 4, 11, 9), dtype=np.float32)
     labels = np.zeros(6, np.int64)
     result = bench.run(
-        path, engines=["torch", "gossamer"], batch=4, rounds=1, with_memory=False, labelled=(inputs, labels)
+        path,
+        engines=["torch", "gossamer"],
+        batch=4,
+        rounds=1,
+        with_memory=False,
+        with_cold=False,
+        labelled=(inputs, labels),
     )
     plain = json.loads(json.dumps(result.to_json()))
     assert [row["engine"] for row in plain["engines"]] == ["torch", "gossamer"]
@@ -42,6 +49,39 @@ def test_result_holds_every_engine_and_is_json(tmp_path):
     assert {"a", "head"} <= {layer["name"] for layer in plain["layers"]}
     assert plain["machine"]["cpus"] >= 1
     assert "gossamer" in result.table()
+
+
+def test_layers_know_their_place_below_the_roof(tmp_path):
+    result = bench.run(images(tmp_path), engines=["gossamer"], rounds=1, with_memory=False)
+    rows = {row["name"]: row for row in result.layers}
+    assert sum(row["share"] for row in result.layers) == pytest.approx(1)
+    row = rows["a"]  # 3x3 on 4 channels of 11x9, 8 outputs
+    touched = row["bytes"] + 4 * (4 * 99 + 8 * 99)
+    assert row["intensity"] == pytest.approx(2 * row["macs"] / touched)
+    assert row["gflops"] == pytest.approx(2e-9 * row["macs"] / row["seconds"])
+    if result.roof is not None:
+        assert row["roof_share"] == pytest.approx(row["gflops"] / result.roof.at(row["intensity"]))
+    assert rows["max"]["gflops"] is None
+    assert "of roof" in result.layer_table()
+    assert "were rewritten" in result.cold
+    assert result.timing("gossamer").flushed_minimum > 0
+
+
+def test_variants_share_one_run(tmp_path):
+    (tmp_path / "b").mkdir()
+    variants = [
+        bench.Variant(packed=images(tmp_path), sparsity=0.5, pattern="unstructured"),
+        bench.Variant(packed=images(tmp_path / "b"), sparsity=0.9, pattern="block:4x1"),
+    ]
+    settings = bench.Settings(rounds=1, with_memory=False, with_cold=False)
+    first, second = bench.compare(variants, settings=settings, engines=["torch", "gossamer"])
+    assert first.timing("torch") is second.timing("torch")
+    assert first.timing("gossamer") is not second.timing("gossamer")
+    assert second.title == "images, 90 % block:4x1: batch 1, 1 thread"
+    assert first.over(["torch", "openvino"]) == pytest.approx(
+        first.timing("torch").minimum / first.timing("gossamer").minimum
+    )
+    assert first.over(["openvino"]) is None
 
 
 def test_verdict_admits_that_dense_wins():
@@ -74,7 +114,9 @@ def test_an_engine_that_fails_is_a_row_with_the_reason(tmp_path, monkeypatch):
             raise ValueError("no such luck")
 
     monkeypatch.setitem(ENGINES, "broken", Broken())
-    result = bench.run(tokens(tmp_path), engines=["broken", "gossamer"], rounds=1, with_memory=False)
+    result = bench.run(
+        tokens(tmp_path), engines=["broken", "gossamer"], rounds=1, with_memory=False, with_cold=False
+    )
     assert result.engines[0].error == "ValueError: no such luck"
     assert "broken was not measured: ValueError: no such luck" in result.table()
 
@@ -82,7 +124,7 @@ def test_an_engine_that_fails_is_a_row_with_the_reason(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engines": ["onnx"]}, "expected engines out of torch, onnxruntime.*got onnx"),
+        ({"engines": ["onnx"]}, "expected engines out of torch, torch_compile, onnxruntime.*got onnx"),
         ({"engines": []}, "got none"),
         ({"threads": 0}, "expected 1 to"),
         ({"threads": 4096}, "expected 1 to"),
@@ -105,7 +147,9 @@ def test_missing_file(tmp_path):
 
 @pytest.mark.skipif(not memory.available(), reason="this system does not tell a process's memory")
 def test_memory_of_a_fresh_process(tmp_path):
-    measured = memory.measure("gossamer", tokens(tmp_path), batch=1, threads=1, shapes=[(1, 3, 16)])
+    measured = memory.measure(
+        "gossamer", tokens(tmp_path), batch=1, threads=1, ports=[Port(shape=(1, 3, 16))]
+    )
     assert 2**20 < measured.resident <= measured.peak
     assert abs(measured.own) < measured.resident
 
@@ -147,11 +191,13 @@ def test_a_network_with_a_fixed_batch_is_measured_with_it(tmp_path):
     pack(Fixed(), torch.randn(2, 6), path)
     engines = ["torch", "gossamer"]
     labelled = (np.zeros((5, 6), np.float32), np.zeros(5, np.int64))
-    result = bench.run(path, engines=engines, rounds=1, with_memory=False, labelled=labelled)
+    result = bench.run(path, engines=engines, rounds=1, with_memory=False, with_cold=False, labelled=labelled)
     assert result.batch == 2
     assert result.engines[0].accuracy == result.engines[1].accuracy
 
 
 def test_engine_names_with_hyphens(tmp_path):
-    result = bench.run(tokens(tmp_path), engines=["gossamer", "openvino-int8"], rounds=1, with_memory=False)
+    result = bench.run(
+        tokens(tmp_path), engines=["gossamer", "openvino-int8"], rounds=1, with_memory=False, with_cold=False
+    )
     assert [row.engine for row in result.engines] == ["gossamer", "openvino_int8"]

@@ -2,6 +2,6 @@
 dense twin."""
 
 from gossamer.bench.result import BenchResult, EngineResult
-from gossamer.bench.run import DEFAULT_ENGINES, run
+from gossamer.bench.run import DEFAULT_ENGINES, Settings, Variant, compare, run
 
-__all__ = ["DEFAULT_ENGINES", "BenchResult", "EngineResult", "run"]
+__all__ = ["DEFAULT_ENGINES", "BenchResult", "EngineResult", "Settings", "Variant", "compare", "run"]

@@ -4,6 +4,7 @@ The engines take turns: a round gives every engine one burst of calls, the order
 so that a slow phase of the machine hits all alike and every engine follows every other one equally often. The
 first call of a burst pays for the caches that the engine before it has filled; it is recorded apart (`cold`),
 the others are the `hot` ones that p50 and p95 speak of. Ratios are of medians, minima stand beside them.
+`flushed` goes further: before every single call a buffer larger than the caches is rewritten, so that weights come from memory.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ PAUSE = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Latency of one engine in milliseconds; `calls` hot calls were measured.
+    """Latency of one engine in milliseconds; `calls` hot calls were measured. flushed_*: after the caches were rewritten; None where
+    that was not measured.
 
     >>> Timing.of([1.0, 3.0, 3.0], cold=[5.0])
-    Timing(p50=3.0, p95=3.0, minimum=1.0, cold_p50=5.0, calls=3)
+    Timing(p50=3.0, p95=3.0, minimum=1.0, cold_p50=5.0, calls=3, flushed_p50=None, flushed_minimum=None)
     """
 
     p50: float
@@ -35,6 +37,8 @@ class Timing:
     minimum: float
     cold_p50: float
     calls: int
+    flushed_p50: float | None = None
+    flushed_minimum: float | None = None
 
     @classmethod
     def of(cls, hot: list[float], *, cold: list[float]) -> Timing:
@@ -47,6 +51,23 @@ class Timing:
             cold_p50=float(np.median(cold)),
             calls=len(hot),
         )
+
+
+@dataclass
+class Usage:
+    """Wall and CPU seconds of this process inside of bursts: with one thread, their difference is what others took of the core."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @property
+    def taken(self) -> float:
+        """Share of the wall time in which this process did not run, 0 to 1.
+
+        >>> Usage(wall=2.0, cpu=1.5).taken
+        0.25
+        """
+        return max(0.0, 1 - self.cpu / self.wall) if self.wall else 0.0
 
 
 @contextmanager
@@ -79,11 +100,12 @@ def interleave(
     rounds: int,
     burst_ms: float = 20.0,
     tick: Callable[[int, int], None] | None = None,
+    usage: Usage | None = None,
 ) -> dict[str, Timing]:
     """Time every call in turns: `rounds` rounds of bursts of about `burst_ms` milliseconds each (at least 3
     calls).
 
-    tick(done, rounds), where given, is called after each round (progress).
+    tick(done, rounds), where given, is called after each round (progress). usage: where wall and CPU time are added up.
     """
     burst = {name: _burst_length(call, burst_ms) for name, call in calls.items()}
     hot: dict[str, list[float]] = {name: [] for name in calls}
@@ -95,7 +117,11 @@ def interleave(
         for round_index in range(rounds):
             for name in _order(names, round_index):
                 time.sleep(PAUSE)
+                wall, cpu = time.perf_counter(), time.process_time()
                 times = _time(calls[name], burst[name])
+                if usage is not None:
+                    usage.wall += time.perf_counter() - wall
+                    usage.cpu += time.process_time() - cpu
                 cold[name].append(times[0])
                 hot[name].extend(times[1:])
             if tick is not None:
@@ -104,6 +130,19 @@ def interleave(
         if collecting:
             gc.enable()
     return {name: Timing.of(hot[name], cold=cold[name]) for name in names}
+
+
+def flushed(
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, buffer: np.ndarray
+) -> dict[str, list[float]]:
+    """Milliseconds of single calls in turns, each after `buffer` was rewritten: the caches hold nothing of the engine then."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for round_index in range(rounds):
+        for name in _order(names, round_index):
+            np.add(buffer, 1, out=buffer)
+            times[name] += _time(calls[name], 1)
+    return times
 
 
 def _order(names: list[str], round_index: int) -> list[str]:

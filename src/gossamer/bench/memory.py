@@ -1,5 +1,5 @@
 """Resident memory of an engine in a process of its own: `python -m gossamer.bench.memory ENGINE PATH BATCH
-THREADS SHAPES`.
+THREADS PORTS`.
 
 A process that serves the network does three things: it imports the engine, opens the artifact, answers. What
 it then holds resident is what a server pays. `own` subtracts a bare Python with NumPy, measured the same way.
@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gossamer.bench.engines import ENGINES
-from gossamer.bench.subject import random_inputs
+from gossamer.bench.subject import Port, random_inputs
 from gossamer.errors import RuntimeFailure
 
 BASELINE = "python-numpy"
@@ -30,9 +31,9 @@ class Memory:
     own: int
 
 
-def measure(engine: str, path: Path, *, batch: int, threads: int, shapes: list[tuple[int, ...]]) -> Memory:
+def measure(engine: str, path: Path, *, batch: int, threads: int, ports: Sequence[Port]) -> Memory:
     """Start a fresh process for the engine, and one for the baseline."""
-    arguments = [str(path), str(batch), str(threads), json.dumps(shapes)]
+    arguments = [str(path), str(batch), str(threads), json.dumps([asdict(port) for port in ports])]
     measured, bare = _spawn(engine, *arguments), _spawn(BASELINE, *arguments)
     return Memory(resident=measured["VmRSS"], peak=measured["VmHWM"], own=measured["VmRSS"] - bare["VmRSS"])
 
@@ -51,8 +52,10 @@ def _spawn(*arguments: str) -> dict[str, int]:
     return values
 
 
-def _main(engine: str, path: str, batch: str, threads: str, shapes: str) -> None:
-    inputs = random_inputs([tuple(shape) for shape in json.loads(shapes)], seed=0)
+def _main(engine: str, path: str, batch: str, threads: str, ports: str) -> None:
+    inputs = random_inputs(
+        [Port(shape=tuple(port["shape"]), high=port["high"]) for port in json.loads(ports)], seed=0
+    )
     if engine != BASELINE:
         run = ENGINES[engine].open(Path(path), batch=int(batch), threads=int(threads))
         for _ in range(5):

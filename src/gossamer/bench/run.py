@@ -1,26 +1,73 @@
-"""One call that measures a packed network beside the engines a user would pick instead."""
+"""Packed networks measured beside the engines a user would pick instead: several sparsities in one interleaved run."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from gossamer import runtime
-from gossamer.bench import machine, memory
-from gossamer.bench.engines import ENGINES, Artifact, Run
-from gossamer.bench.measure import Timing, interleave, pinned
-from gossamer.bench.result import BenchResult, EngineResult, noise_warnings
-from gossamer.bench.subject import DenseNetwork, Subject, random_inputs
+from gossamer.bench import machine, memory, roofline
+from gossamer.bench.engines import ENGINES, Artifact, Engine, Run
+from gossamer.bench.measure import Timing, Usage, flushed, interleave, pinned
+from gossamer.bench.noise import Noise
+from gossamer.bench.result import BenchResult, EngineResult
+from gossamer.bench.subject import DenseNetwork, Port, Subject, random_inputs
 from gossamer.errors import GossamerError, RuntimeFailure
 from gossamer.runtime.threads import check_threads
 
 DEFAULT_ENGINES = ("torch", "onnxruntime", "openvino", "openvino_int8", "gossamer")
 ROUNDS = 30
 QUICK_ROUNDS = 5
+FLUSHED_ROUNDS = 10
+QUICK_FLUSHED_ROUNDS = 3
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One packed network of a sweep. sparsity, pattern: what it was pruned to; None where a file is what it is."""
+
+    packed: Path
+    sparsity: float | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure. rounds: bursts of each engine (None: 30; 5 with quick). with_memory: fresh processes for resident memory.
+    with_cold: also single calls after the caches were rewritten."""
+
+    batch: int = 1
+    threads: int = 1
+    rounds: int | None = None
+    quick: bool = False
+    seed: int = 0
+    with_memory: bool = True
+    with_cold: bool = True
+
+    @property
+    def bursts(self) -> int:
+        """Rounds that are run."""
+        rounds = self.rounds if self.rounds is not None else (QUICK_ROUNDS if self.quick else ROUNDS)
+        if rounds < 1:
+            raise RuntimeFailure(f"rounds: expected at least 1, got {rounds}")
+        return rounds
+
+
+@dataclass
+class _Opened:
+    """An engine with one network: what it ships with, how to call it, what was found."""
+
+    engine: Engine
+    variant: int | None  # which packed network; None: the dense twin
+    artifact: Artifact | None = None
+    run: Run | None = None
+    row: EngineResult | None = None
 
 
 def run(
@@ -34,82 +81,126 @@ def run(
     quick: bool = False,
     seed: int = 0,
     with_memory: bool = True,
+    with_cold: bool = True,
     calibration: np.ndarray | None = None,
     labelled: tuple[np.ndarray, np.ndarray] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> BenchResult:
     """Measure latency, memory and size of `packed` and of its dense twin in every engine, interleaved and
     pinned.
 
     packed: packed file. dense: packed file of the dense twin (default: `packed` with zeros stored). engines:
-    names of ENGINES. rounds: bursts of each engine (default 30; 5 with quick). calibration: float32 inputs
-    [n, ...] for int8. labelled: (inputs float32 [n, ...], labels [n]) to measure every engine's accuracy.
-    progress: called with one line of text a phase. An engine that cannot run is reported with the reason, it
-    does not end the benchmark.
+    names of ENGINES. calibration: float32 inputs [n, ...] for int8. labelled: (inputs float32 [n, ...], labels [n]) to measure every
+    engine's accuracy. progress: called with one line of text a phase. An engine that cannot run is reported with the reason, it
+    does not end the benchmark. The other arguments are those of Settings.
 
     Raises RuntimeFailure for unknown engines, thread counts above this process's CPUs, batches outside the
     file's range, a dense twin with other inputs, and images that do not fit.
     """
-    names = _checked(engines, threads)
-    rounds = rounds if rounds is not None else (QUICK_ROUNDS if quick else ROUNDS)
-    if rounds < 1:
-        raise RuntimeFailure(f"rounds: expected at least 1, got {rounds}")
-    subject = Subject(
-        packed=Path(packed), dense=None if dense is None else Path(dense), calibration=calibration
-    )
-    tell = progress or (lambda line: None)
-    twin = DenseNetwork.of(subject.packed)
-    batch = twin.checked_batch(batch)
-    shapes = twin.input_shapes(batch)
-    _check_data(twin, subject, None if labelled is None else labelled[0])
-    inputs = random_inputs(shapes, seed)
-    with tempfile.TemporaryDirectory() as folder, pinned(threads):
-        artifacts: dict[str, Artifact] = {}
-        runs: dict[str, Run] = {}
-        errors: dict[str, str] = {}
-        for name in names:
-            tell(f"loading {name}")
-            try:
-                artifacts[name] = ENGINES[name].build(subject, Path(folder), batch=batch)
-                runs[name] = ENGINES[name].open(artifacts[name].path, batch=batch, threads=threads)
-                runs[name](inputs)
-            except (
-                Exception
-            ) as error:  # other engines raise types of their own; each reason goes into the table
-                if ENGINES[name].runs_packed:
-                    raise
-                errors[name] = (
-                    f"{error}" if isinstance(error, GossamerError) else f"{type(error).__name__}: {error}"
-                )
-                runs.pop(name, None)
-        tell(f"timing {', '.join(runs)}: {rounds} rounds")
-        timings = interleave({name: _call(run, inputs) for name, run in runs.items()}, rounds=rounds)
-        accuracies: dict[str, float] = {}
-        if labelled is not None:
-            for name, engine_run in runs.items():
-                tell(f"accuracy of {name}")
-                accuracies[name] = accuracy(engine_run, *labelled, batch=batch)
-        memories: dict[str, memory.Memory] = {}
-        if with_memory and memory.available():
-            for name in runs:
-                tell(f"memory of {name}")
-                memories[name] = memory.measure(
-                    name, artifacts[name].path, batch=batch, threads=threads, shapes=shapes
-                )
-        layers = _profiled_layers(subject.packed, inputs, batch, threads) if "gossamer" in names else []
-    rows = [_row(name, artifacts, timings, memories, accuracies, errors) for name in names]
-    return BenchResult(
-        network=twin.network.name,
+    settings = Settings(
         batch=batch,
         threads=threads,
         rounds=rounds,
-        engines=rows,
-        layers=layers,
-        machine=machine.describe(),
-        test_examples=0 if labelled is None else len(labelled[1]),
         quick=quick,
-        warnings=noise_warnings(timings),
+        seed=seed,
+        with_memory=with_memory,
+        with_cold=with_cold,
     )
+    (result,) = compare(
+        [Variant(packed=Path(packed))],
+        dense=None if dense is None else Path(dense),
+        engines=engines,
+        settings=settings,
+        calibration=calibration,
+        labelled=labelled,
+        progress=progress,
+    )
+    return result
+
+
+def compare(
+    variants: Sequence[Variant],
+    *,
+    settings: Settings,
+    dense: Path | None = None,
+    engines: Sequence[str] = DEFAULT_ENGINES,
+    calibration: np.ndarray | None = None,
+    labelled: tuple[np.ndarray, np.ndarray] | None = None,
+    progress: Progress | None = None,
+) -> list[BenchResult]:
+    """One result a variant, as `run` gives; all variants and the dense engines take turns in one interleaved run.
+
+    The variants are packed files of one network; the dense twin, where none is given, is the first of them with its zeros stored.
+    """
+    names = _checked(engines, settings.threads)
+    rounds, tell = settings.bursts, progress or (lambda line: None)
+    subjects = [Subject(packed=variant.packed, dense=dense, calibration=calibration) for variant in variants]
+    twin = DenseNetwork.of(subjects[0].packed)
+    settings = replace(settings, batch=twin.checked_batch(settings.batch))
+    ports = twin.ports(settings.batch)
+    _check_data(twin, subjects[0], None if labelled is None else labelled[0])
+    inputs = random_inputs(ports, settings.seed)
+    opened = {
+        (name, index): _Opened(engine=ENGINES[name], variant=index)
+        for name in names
+        for index in (range(len(variants)) if ENGINES[name].runs_packed else (None,))
+    }
+    with tempfile.TemporaryDirectory() as folder, pinned(settings.threads):
+        for item in opened.values():
+            tell(f"loading {item.engine.name}")
+            _open(item, subjects[item.variant or 0], Path(folder), inputs, settings)
+        usage = Usage()
+        calls = {key: _call(item.run, inputs) for key, item in opened.items() if item.run is not None}
+        tell(f"timing {', '.join(dict.fromkeys(name for name, _ in calls))}: {rounds} rounds")
+        by_text = {str(key): call for key, call in calls.items()}
+        timings = interleave(by_text, rounds=rounds, usage=usage)
+        buffer = roofline.flush_buffer() if settings.with_cold else None
+        if buffer is not None:
+            tell("timing with flushed caches")
+            flushed_rounds = min(rounds, QUICK_FLUSHED_ROUNDS if settings.quick else FLUSHED_ROUNDS)
+            timings = _with_flushed(timings, flushed(by_text, rounds=flushed_rounds, buffer=buffer))
+        roof = None if buffer is None else roofline.measure(buffer, machine.isa())
+        for key, item in opened.items():
+            if item.run is not None and item.artifact is not None:
+                accuracy_found = None
+                if labelled is not None:
+                    tell(f"accuracy of {item.engine.name}")
+                    accuracy_found = accuracy(item.run, *labelled, batch=settings.batch)
+                item.row = EngineResult(
+                    engine=item.engine.name,
+                    bytes_on_disk=item.artifact.bytes_on_disk,
+                    note=item.artifact.note,
+                    timing=timings[str(key)],
+                    memory=_memory(item, ports, settings, tell),
+                    accuracy=accuracy_found,
+                )
+        layers = [
+            _profiled_layers(variant.packed, inputs, settings, roof) if "gossamer" in names else []
+            for variant in variants
+        ]
+    noise = Noise.of(timings, usage, threads=settings.threads)
+    return [
+        BenchResult(
+            network=twin.network.name,
+            batch=settings.batch,
+            threads=settings.threads,
+            rounds=rounds,
+            engines=[item.row for item in opened.values() if item.variant in (None, index) and item.row],
+            layers=layers[index],
+            machine=machine.describe(),
+            test_examples=0 if labelled is None else len(labelled[1]),
+            quick=settings.quick,
+            warnings=noise.warnings(),
+            sparsity=variant.sparsity,
+            pattern=variant.pattern,
+            roof=roof,
+            cold=""
+            if buffer is None
+            else f"single calls, each after {buffer.nbytes >> 20} MiB were rewritten",
+            noise=noise,
+        )
+        for index, variant in enumerate(variants)
+    ]
 
 
 def accuracy(run_engine: Run, inputs: np.ndarray, labels: np.ndarray, *, batch: int) -> float:
@@ -153,29 +244,57 @@ def _check_data(twin: DenseNetwork, subject: Subject, images: np.ndarray | None)
             )
 
 
+def _open(
+    item: _Opened, subject: Subject, folder: Path, inputs: list[np.ndarray], settings: Settings
+) -> None:
+    """Build, load and call once; other engines raise errors of their own kinds, each reason goes into the table."""
+    engine = item.engine
+    try:
+        item.artifact = engine.build(subject, folder, batch=settings.batch)
+        opened = engine.open(item.artifact.path, batch=settings.batch, threads=settings.threads)
+        opened(inputs)
+        item.run = opened
+    except Exception as error:
+        if engine.runs_packed:
+            raise
+        why = f"{error}" if isinstance(error, GossamerError) else f"{type(error).__name__}: {error}"
+        item.row = EngineResult(engine=engine.name, error=why)
+
+
 def _call(run_engine: Run, inputs: list[np.ndarray]) -> Callable[[], object]:
     return lambda: run_engine(inputs)
 
 
-def _profiled_layers(
-    packed: Path, inputs: list[np.ndarray], batch: int, threads: int
-) -> list[dict[str, object]]:
-    """Rows of the plan; seconds are the minimum of ten profiled runs."""
-    session = runtime.load(packed, threads=threads, max_batch=batch)
-    return session.profile(
-        dict(zip((value.name for value in session.inputs), inputs, strict=True)), repeats=10
+def _with_flushed(timings: dict[str, Timing], cold: dict[str, list[float]]) -> dict[str, Timing]:
+    return {
+        key: replace(timing, flushed_p50=float(np.median(cold[key])), flushed_minimum=float(min(cold[key])))
+        for key, timing in timings.items()
+    }
+
+
+def _memory(item: _Opened, ports: Sequence[Port], settings: Settings, tell: Progress) -> memory.Memory | None:
+    if not settings.with_memory or not memory.available() or item.artifact is None:
+        return None
+    tell(f"memory of {item.engine.name}")
+    return memory.measure(
+        item.engine.name, item.artifact.path, batch=settings.batch, threads=settings.threads, ports=ports
     )
 
 
-def _row(
-    name: str,
-    artifacts: dict[str, Artifact],
-    timings: dict[str, Timing],
-    memories: dict[str, memory.Memory],
-    accuracies: dict[str, float],
-    errors: dict[str, str],
-) -> EngineResult:
-    if name in errors:
-        return EngineResult(engine=name, error=errors[name])
-    row = EngineResult(engine=name, bytes_on_disk=artifacts[name].bytes_on_disk, note=artifacts[name].note)
-    return replace(row, timing=timings[name], memory=memories.get(name), accuracy=accuracies.get(name))
+def _profiled_layers(
+    packed: Path, inputs: list[np.ndarray], settings: Settings, roof: roofline.Roof | None
+) -> list[dict[str, object]]:
+    """Rows of the plan; seconds are the minimum of ten profiled runs."""
+    session = runtime.load(packed, threads=settings.threads, max_batch=settings.batch)
+    rows = session.profile(
+        dict(zip((value.name for value in session.inputs), inputs, strict=True)), repeats=10
+    )
+    twin = DenseNetwork.of(packed)
+    return roofline.explained(
+        rows,
+        twin.network.nodes,
+        twin.value_shapes(settings.batch),
+        batch=settings.batch,
+        threads=settings.threads,
+        roof=roof,
+    )

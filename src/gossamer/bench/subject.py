@@ -7,6 +7,7 @@ dense network.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,24 +55,48 @@ class DenseNetwork:
 
     def checked_batch(self, batch: int) -> int:
         """`batch`, or the network's own where it fixes one. RuntimeFailure outside of the file's range."""
-        for dim in self.network.dims.values():
-            if not dim.min <= batch <= dim.max:
-                raise RuntimeFailure(
-                    f"batch: expected {dim.min} to {dim.max}, as the file allows, got {batch}"
-                )
-        return batch if self.network.dims else int(self.network.inputs[0].shape[0])
+        first = self.network.inputs[0].shape[0]
+        if not isinstance(first, str):
+            return first
+        dim = self.network.dims[first]
+        if not dim.min <= batch <= dim.max:
+            raise RuntimeFailure(f"batch: expected {dim.min} to {dim.max}, as the file allows, got {batch}")
+        return batch
+
+    def sizes(self, batch: int) -> dict[str, int]:
+        """Free dimensions: the batch, which stands in first places, and a length, taken at its largest."""
+        first = {value.shape[0] for value in self.network.inputs}
+        return {name: batch if name in first else dim.max for name, dim in self.network.dims.items()}
 
     def input_shapes(self, batch: int) -> list[tuple[int, ...]]:
         """Concrete shapes of the inputs; a network with a fixed batch keeps its own."""
+        sizes = self.sizes(batch)
         return [
-            tuple(batch if isinstance(size, str) else size for size in value.shape)
+            tuple(sizes[size] if isinstance(size, str) else size for size in value.shape)
             for value in self.network.inputs
         ]
+
+    def ports(self, batch: int) -> list[Port]:
+        """What inputs must look like, in the network's order."""
+        shapes = self.input_shapes(batch)
+        return [
+            Port(shape=shape, high=self._vocabulary(value.name) if value.dtype == "int64" else 0)
+            for value, shape in zip(self.network.inputs, shapes, strict=True)
+        ]
+
+    def _vocabulary(self, value: str) -> int:
+        """Rows of the smallest table that is indexed with this input; 2 (a mask) where there is none."""
+        tables = [
+            self.weights[node.weights["weight"]].shape[0]
+            for node in self.network.nodes
+            if node.op == "embedding" and node.inputs[0] == value
+        ]
+        return min(tables, default=2)
 
     def value_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Concrete shape of every value."""
         weights = {name: WeightInfo(shape=weight.shape) for name, weight in self.weights.items()}
-        return infer_shapes(self.network, weights, dict.fromkeys(self.network.dims, batch))
+        return infer_shapes(self.network, weights, self.sizes(batch))
 
     def conv_weight(self, name: str, kernel: tuple[int, int]) -> np.ndarray:
         """Weight of a convolution as [O, I/groups, kh, kw], from its matrix [O, kh*kw*I/groups]."""
@@ -84,7 +109,27 @@ def attributes_of(node: Node) -> dict[str, Any]:
     return dict(node.attributes)
 
 
-def random_inputs(shapes: list[tuple[int, ...]], seed: int) -> list[np.ndarray]:
-    """Normal float32 inputs, the same for every engine."""
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """One input of a concrete shape. high: whole numbers 0..high-1 are wanted there; 0: any float32."""
+
+    shape: tuple[int, ...]
+    high: int = 0
+
+
+def random_inputs(ports: Sequence[Port | tuple[int, ...]], seed: int) -> list[np.ndarray]:
+    """Normal float32 inputs, uniform int64 ones where indices are wanted; the same for every engine. A bare shape is a float32 port.
+
+    >>> [array.dtype.name for array in random_inputs([Port(shape=(1, 3), high=5), (1, 3)], seed=0)]
+    ['int64', 'float32']
+    """
     generator = np.random.default_rng(seed)
-    return [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    inputs: list[np.ndarray] = []
+    for item in ports:
+        port = item if isinstance(item, Port) else Port(shape=item)
+        inputs.append(
+            generator.integers(0, port.high, port.shape)
+            if port.high
+            else generator.standard_normal(port.shape, dtype=np.float32)
+        )
+    return inputs

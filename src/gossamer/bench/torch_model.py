@@ -20,7 +20,7 @@ class TorchModel(torch.nn.Module):
     def __init__(self, dense: DenseNetwork, memory_format: torch.memory_format) -> None:
         super().__init__()
         self._network = dense.network
-        self._weights: dict[tuple[str, str], Tensor] = {}
+        self._names: dict[tuple[str, str], str] = {}
         for node in dense.network.nodes:
             for role, name in node.weights.items():
                 if node.op == "conv2d" and role == "weight":
@@ -28,7 +28,9 @@ class TorchModel(torch.nn.Module):
                     weight = weight.contiguous(memory_format=memory_format)
                 else:
                     weight = torch.from_numpy(dense.weights[name])
-                self._weights[node.name, role] = weight
+                buffer = f"weight_{len(self._names)}"
+                self._names[node.name, role] = buffer
+                self.register_buffer(buffer, weight)
 
     def forward(self, *inputs: Tensor) -> list[Tensor]:
         """Inputs in the network's order, float32."""
@@ -39,7 +41,8 @@ class TorchModel(torch.nn.Module):
 
     def weight(self, node: Node, role: str) -> Tensor | None:
         """The weight of a role, None where the node has none."""
-        return self._weights.get((node.name, role))
+        buffer = self._names.get((node.name, role))
+        return None if buffer is None else self._buffers[buffer]
 
 
 _Run = Callable[[TorchModel, Node, list[Tensor]], Tensor]

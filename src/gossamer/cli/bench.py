@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,8 @@ from gossamer.errors import RuntimeFailure
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from gossamer.bench import Variant
 
 CALIBRATION_IMAGES = 300
 
@@ -26,10 +30,12 @@ def bench(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: torch, onnxruntime, openvino, openvino_int8. Default: all."),
+        typer.Option(
+            help="Comma-separated: torch, torch_compile, onnxruntime, openvino, openvino_int8. Default: all but torch_compile."
+        ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Examples an inference.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of every engine.")] = 1,
+    batch: Annotated[str, typer.Option(help="Examples an inference; several separated by commas.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads of every engine; several separated by commas.")] = "1",
     rounds: Annotated[int | None, typer.Option(help="Bursts of each engine. Default: 30, quick 5.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds; never quoted.")] = False,
@@ -40,11 +46,20 @@ def bench(
     input: Annotated[str | None, typer.Option(help="For MODEL: shape of an example, 1x3x224x224.")] = None,
     weights: Annotated[Path | None, typer.Option(help="For MODEL: its weights.")] = None,
     sparsity: Annotated[
-        float | None, typer.Option(help="For MODEL: prune it at once by magnitude, to measure its speed.")
+        str | None, typer.Option(help="For MODEL: prune it at once, to measure its speed; 0.8,0.9,0.95.")
     ] = None,
     pattern: Annotated[
         str | None, typer.Option(help="For MODEL, pruned at once: unstructured, 2:4, gs:8,1, ...")
     ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="For MODEL, pruned at once: uniform (random places, every layer alike; default) or magnitude "
+            "(layers by ERK; default with --weights)."
+        ),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="For MODEL: stored values, float16 or float32.")] = "float16",
+    plot: Annotated[Path | None, typer.Option(help="Also write a page with plots into this file.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the JSON into this file.")
     ] = None,
@@ -52,49 +67,68 @@ def bench(
 ) -> None:
     """Measure a packed network beside dense engines, on this machine, interleaved, pinned to the same cores.
 
+    Cold figures are single calls after the caches were rewritten. The table of layers tells the time, the rate over kept weights, the
+    place below the measured roofline of one core, and why this kernel runs.
+
     \b
     Examples:
       gossamer bench model.safetensors
-      gossamer bench model.safetensors --against onnxruntime,openvino --threads 2 --json
-      gossamer bench mypackage.nets:small --input 1x3x224x224 --sparsity 0.9
+      gossamer bench model.safetensors --against onnxruntime,openvino --threads 1,2 --batch 1,8 --json
+      gossamer bench mypackage.nets:small --input 1x3x224x224 --sparsity 0.8,0.9,0.95 --plot small.html
     """
     import tempfile
     from json import dumps
 
-    from gossamer.bench import DEFAULT_ENGINES, run
+    from gossamer.bench import DEFAULT_ENGINES, Settings, Variant, compare
     from gossamer.files import write_atomic
 
     output = Output(json)
+    batches, counts = _numbers(batch, "--batch"), _numbers(threads, "--threads")
     labelled, calibration = (None, None) if task is None else examples(task, data)
     with tempfile.TemporaryDirectory() as scratch:
         if ":" in file and not Path(file).exists():
-            packed = _packed(file, Path(scratch), weights, input, batch, sparsity, pattern)
-        elif sparsity is not None or pattern is not None:
+            subject = _Model(
+                spec=file, weights=weights, input_shape=input, pattern=pattern, masks=masks, dtype=dtype
+            )
+            variants = subject.packed(Path(scratch), _fractions(sparsity), max(batches))
+        elif sparsity is not None or pattern is not None or masks is not None:
             raise RuntimeFailure(
-                f"--sparsity and --pattern prune package.module:callable; {file} is what it is"
+                f"--sparsity, --pattern and --masks prune package.module:callable; {file} is what it is"
             )
         elif Path(file).is_file():
-            packed = Path(file)
+            variants = [Variant(packed=Path(file))]
         else:
             raise RuntimeFailure(f"{file}: expected a packed file or package.module:callable; no such file")
-        result = run(
-            packed,
-            dense=dense,
-            engines=_engines(against) if against else DEFAULT_ENGINES,
-            batch=batch,
-            threads=threads,
-            rounds=rounds,
-            seed=seed,
-            quick=quick,
-            labelled=labelled,
-            calibration=calibration,
-            progress=lambda line: typer.echo(line, err=True),
-        )
-    output.say(result.table())
+        results = [
+            result
+            for count in counts
+            for size in batches
+            for result in compare(
+                variants,
+                settings=Settings(batch=size, threads=count, rounds=rounds, quick=quick, seed=seed),
+                dense=dense,
+                engines=_engines(against) if against else DEFAULT_ENGINES,
+                labelled=labelled,
+                calibration=calibration,
+                progress=lambda line: typer.echo(line, err=True),
+            )
+        ]
+    for result in results:
+        output.say(result.table() + "\n")
+        output.say(result.layer_table() + "\n")
+    answer = results[0].to_json() if len(results) == 1 else {"results": [r.to_json() for r in results]}
     if out is not None:
-        write_atomic(out, (dumps(result.to_json(), indent=1) + "\n").encode())
+        write_atomic(out, (dumps(answer, indent=1) + "\n").encode())
         output.say(f"wrote {out}")
-    output.result(result.to_json())
+    if plot is not None:
+        from gossamer.report import Page, sections
+
+        plain = [result.to_json() for result in results]
+        found = [make(item) for item in plain for make in (sections.engines, sections.layers)]
+        lead = "Engines in turns, pinned to the same cores."
+        page = Page(title=f"gossamer bench {file}", lead=lead, sections=(*found, sections.machine(plain[0])))
+        output.say(f"wrote {page.write(plot)}")
+    output.result(answer)
 
 
 def examples(
@@ -124,28 +158,76 @@ def _engines(against: str) -> list[str]:
     return names if "gossamer" in names else [*names, "gossamer"]
 
 
-def _packed(
-    spec: str,
-    folder: Path,
-    weights: Path | None,
-    input_shape: str | None,
-    batch: int,
-    sparsity: float | None,
-    pattern: str | None,
-) -> Path:
-    from gossamer.bench.fresh import prune_at_once
-    from gossamer.cli.subjects import subject_of
-    from gossamer.export import example_of, pack
+def _numbers(text: str, option: str) -> list[int]:
+    """Whole numbers of a list.
 
-    if input_shape is None:
+    >>> _numbers("1, 8", "--batch")
+    [1, 8]
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise RuntimeFailure(f"{option}: expected whole numbers from 1 on, separated by commas, got {text!r}")
+    return [int(part) for part in parts]
+
+
+def _fractions(text: str | None) -> list[float | None]:
+    """Sparsities of a list; one None where none was asked for.
+
+    >>> _fractions("0.8,0.95"), _fractions(None)
+    ([0.8, 0.95], [None])
+    """
+    if text is None:
+        return [None]
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
         raise RuntimeFailure(
-            f"{spec}: expected --input with the shape of an example, such as --input 1x3x224x224"
-        )
-    subject = subject_of(spec, weights=weights, input_shape=input_shape)
-    masks, chosen = subject.masks, pattern or subject.pattern
-    if sparsity is not None or pattern is not None:
-        chosen = pattern or "unstructured"
-        masks = prune_at_once(subject.model, sparsity=sparsity, pattern=chosen)
-    path = folder / "packed.safetensors"
-    pack(subject.model, example_of(input_shape), path, masks=masks, pattern=chosen, max_batch=max(batch, 2))
-    return path
+            f"--sparsity: expected numbers from 0 to 1, separated by commas, got {text!r}"
+        ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """package.module:callable and how it is pruned and packed."""
+
+    spec: str
+    weights: Path | None
+    input_shape: str | None
+    pattern: str | None
+    masks: str | None
+    dtype: str
+
+    def packed(self, folder: Path, sparsities: Sequence[float | None], batch: int) -> list[Variant]:
+        """One packed file a sparsity."""
+        from gossamer.bench import Variant
+        from gossamer.bench.fresh import prune_at_once, random_masks
+        from gossamer.cli.subjects import subject_of
+        from gossamer.export import example_of, pack
+
+        if self.input_shape is None:
+            raise RuntimeFailure(
+                f"{self.spec}: expected --input with the shape of an example, such as --input 1x3x224x224"
+            )
+        masking = self.masks or ("uniform" if self.weights is None else "magnitude")
+        if masking not in ("uniform", "magnitude"):
+            raise RuntimeFailure(f"--masks: expected uniform or magnitude, got {masking!r}")
+        prune = random_masks if masking == "uniform" else prune_at_once
+        found = []
+        for index, sparsity in enumerate(sparsities):
+            subject = subject_of(self.spec, weights=self.weights, input_shape=self.input_shape)
+            masks, chosen = subject.masks, self.pattern or subject.pattern
+            if sparsity is not None or self.pattern is not None:
+                chosen = self.pattern or "unstructured"
+                masks = prune(subject.model, sparsity=sparsity, pattern=chosen)
+            path = folder / f"packed-{index}.safetensors"
+            pack(
+                subject.model,
+                example_of(self.input_shape),
+                path,
+                masks=masks,
+                pattern=chosen,
+                dtype=self.dtype,
+                max_batch=max(batch, 2),
+            )
+            found.append(Variant(packed=path, sparsity=sparsity, pattern=chosen))
+        return found

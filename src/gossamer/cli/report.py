@@ -42,7 +42,7 @@ def report(
                     f"{source}: expected the folder of a run with a metrics.jsonl that is not empty"
                 )
         else:
-            measured.append(read_bench(source))
+            measured += read_bench(source)
     found = [sections.engines(bench) for bench in measured]
     if runs:
         found.append(sections.training(runs))
@@ -69,19 +69,22 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
-def read_bench(path: Path) -> dict[str, object]:
-    """What `gossamer bench --json` has printed into a file."""
+def read_bench(path: Path) -> list[dict[str, object]]:
+    """What `gossamer bench --json` has printed into a file: one result, or several."""
     try:
         measured = loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise GossamerError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise GossamerError(f"{path}: expected JSON of gossamer bench --json: {error}") from None
-    missing = [
-        key
-        for key in ("engines", "layers", "machine")
-        if not isinstance(measured, dict) or key not in measured
-    ]
-    if missing:
-        raise GossamerError(f"{path}: expected JSON of gossamer bench --json, it lacks {', '.join(missing)}")
-    return dict(measured)
+    several = measured.get("results") if isinstance(measured, dict) else None
+    found = several if isinstance(several, list) and several else [measured]
+    for item in found:
+        missing = [
+            key for key in ("engines", "layers", "machine") if not isinstance(item, dict) or key not in item
+        ]
+        if missing:
+            raise GossamerError(
+                f"{path}: expected JSON of gossamer bench --json, it lacks {', '.join(missing)}"
+            )
+    return [dict(item) for item in found]

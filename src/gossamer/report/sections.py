@@ -48,6 +48,7 @@ def engines(bench: Json) -> Section:
             "p50",
             "p95",
             "min",
+            "cold",
             f"vs {bench['reference']}",
         ],
         rows=[_engine_row(row, bench["ratios"]) for row in rows],
@@ -77,7 +78,8 @@ def engines(bench: Json) -> Section:
     remarks += [f"{row['engine']} was not measured: {row['error']}" for row in rows if row["error"]]
     notes = tuple(Text(text=text, note=True) for text in [*remarks, *bench["warnings"], _how(bench)])
     head: list[Block] = [Text(text=bench["verdict"]), *_key_figures(bench)]
-    return Section(title="Against the dense engines", blocks=(*head, table, *bars, *notes))
+    what = f": {bench['title']}" if "title" in bench else ""
+    return Section(title=f"Against the dense engines{what}", blocks=(*head, table, *bars, *notes))
 
 
 def layers(bench: Json) -> Section:
@@ -85,13 +87,28 @@ def layers(bench: Json) -> Section:
     rows = bench["layers"]
     total = sum(row["seconds"] for row in rows) or 1.0
     table = Table(
-        header=["layer", "op", "kernel", "kept", "density", "MACs", "µs", "share", "GFLOP/s", "why"],
+        header=[
+            "layer",
+            "op",
+            "kernel",
+            "kept",
+            "density",
+            "MACs",
+            "µs",
+            "share",
+            "GFLOP/s",
+            "of roof",
+            "why",
+        ],
         rows=[_layer_row(row, total) for row in rows],
-        words=(9,),
+        words=(10,),
         names=(0, 1, 2),
         many=True,
     )
-    return Section(title="Layer by layer", blocks=(table, Text(text=_LAYER_NOTE, note=True)))
+    what = f": {bench['title']}" if "title" in bench else ""
+    roof = bench.get("roof")
+    note = _LAYER_NOTE if roof is None else f"{_LAYER_NOTE} {_ROOF_NOTE.format(**roof)}"
+    return Section(title=f"Layer by layer{what}", blocks=(table, Text(text=note, note=True)))
 
 
 def density(bench: Json) -> Section:
@@ -126,6 +143,10 @@ _LAYER_NOTE = (
     "One profiled inference, the fastest of ten. A layer fused into another costs nothing of its own. "
     "MACs are those of kept weights; 1 MAC = 2 FLOPs."
 )
+_ROOF_NOTE = (
+    "Roof of one core, measured: {gflops:.0f} GFLOP/s ({isa}) and {gbytes:.1f} GB/s from memory; a layer whose data stay in the "
+    "cache may be above it."
+)
 
 
 def _series(rows: Sequence[Json], key: str) -> tuple[list[float], list[float]]:
@@ -154,7 +175,7 @@ def _key_figures(bench: Json) -> list[KeyFigures]:
 def _engine_row(row: Json, ratios: Json) -> list[str]:
     timing, memory, ratio = row["timing"], row["memory"], ratios[row["engine"]]
     if timing is None:
-        return [row["engine"], *["–"] * 8]
+        return [row["engine"], *["–"] * 9]
     return [
         row["engine"],
         "–" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %",
@@ -162,6 +183,7 @@ def _engine_row(row: Json, ratios: Json) -> list[str]:
         "–" if memory is None else f"{memory['resident'] / 2**20:,.1f} MiB",
         "–" if memory is None else f"{memory['own'] / 2**20:,.1f} MiB",
         *(f"{timing[key]:.3f} ms" for key in ("p50", "p95", "minimum")),
+        "–" if timing.get("flushed_p50") is None else f"{timing['flushed_p50']:.3f} ms",
         "–" if ratio is None else f"{ratio:.2f}x",
     ]
 
@@ -177,15 +199,26 @@ def _layer_row(row: Json, total: float) -> list[str]:
         f"{row['macs']:,}" if row["macs"] else "–",
         f"{1e6 * seconds:.1f}" if seconds else "–",
         f"{100 * seconds / total:.1f} %" if seconds else "–",
-        f"{2e-9 * row['macs'] / seconds:.1f}" if seconds and row["macs"] else "–",
+        _rate(row),
+        "–" if row.get("roof_share") is None else f"{100 * row['roof_share']:.0f} %",
         row["reason"],
     ]
+
+
+def _cold(bench: Json) -> str:
+    return f"; cold: {bench['cold']}" if bench.get("cold") else ""
+
+
+def _rate(row: Json) -> str:
+    if row.get("gflops") is not None:
+        return f"{row['gflops']:.1f}"
+    return f"{2e-9 * row['macs'] / row['seconds']:.1f}" if row["seconds"] and row["macs"] else "–"
 
 
 def _how(bench: Json) -> str:
     quick = " Quick run: fewer repeats, not to be quoted." if bench["quick"] else ""
     return (
         f"Batch {bench['batch']}, {bench['threads']} thread(s), one process pinned to as many cores, "
-        f"engines in turns ({bench['rounds']} rounds), hot weights. "
+        f"engines in turns ({bench['rounds']} rounds), hot weights{_cold(bench)}. "
         f"Memory is that of a fresh process after five inferences.{quick}"
     )

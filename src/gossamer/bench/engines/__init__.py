@@ -4,10 +4,11 @@ from gossamer.bench.engines.base import Artifact, Engine, Run
 from gossamer.bench.engines.gossamer import Gossamer
 from gossamer.bench.engines.onnxruntime import OnnxRuntime
 from gossamer.bench.engines.openvino import OpenVino, OpenVinoInt8
-from gossamer.bench.engines.torch import Torch
+from gossamer.bench.engines.torch import Torch, TorchCompile
 
 ENGINES: dict[str, Engine] = {
-    engine.name: engine for engine in (Torch(), OnnxRuntime(), OpenVino(), OpenVinoInt8(), Gossamer())
+    engine.name: engine
+    for engine in (Torch(), TorchCompile(), OnnxRuntime(), OpenVino(), OpenVinoInt8(), Gossamer())
 }
 
 __all__ = ["ENGINES", "Artifact", "Engine", "Run"]

@@ -46,12 +46,12 @@ class OpenVinoInt8:
         model = _convert(subject, folder, batch, self.name)
         nncf = require("nncf", self.name)
         logging.getLogger("nncf").setLevel(logging.ERROR)
-        shapes = DenseNetwork.of(subject.dense_path).input_shapes(batch)
+        ports = DenseNetwork.of(subject.dense_path).ports(batch)
         note = ""
-        if subject.calibration is not None and len(shapes) == 1:
+        if subject.calibration is not None and len(ports) == 1:
             samples: list[Any] = _batches(subject.calibration, batch)
         else:
-            samples = [random_inputs(shapes, seed) for seed in range(16)]
+            samples = [random_inputs(ports, seed) for seed in range(16)]
             note = "calibrated with random inputs: judge its speed, not its accuracy"
         with redirect_stdout(StringIO()):  # its progress bars would spoil JSON on standard output
             quantized = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
