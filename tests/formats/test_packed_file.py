@@ -221,7 +221,7 @@ def put(value, *path):
 
 
 MANIFESTS = {
-    "version": (put(2, "format_version"), GraphError, "expected format_version 1, got 2"),
+    "version": (put(3, "format_version"), GraphError, "expected format_version 1 to 2, got 3"),
     "version true": (put(True, "format_version"), GraphError, "format_version"),
     "no library": (drop("library"), GraphError, '"library"'),
     "extra key": (put(1, "extra"), GraphError, "extra"),
@@ -238,7 +238,11 @@ MANIFESTS = {
     "attribute": (put({"axis": 1}, "network", "nodes", 0, "attributes"), GraphError, "attributes"),
     "undefined value": (put(["z"], "network", "nodes", 0, "inputs"), GraphError, "defined before"),
     "shape": (put(["n", 5], "network", "inputs", 0, "shape"), GraphError, "last size is 4"),
-    "symbol second": (put([3, "n"], "network", "inputs", 0, "shape"), GraphError, "first dimension only"),
+    "symbol second": (
+        put(["n", 4, "n"], "network", "inputs", 0, "shape"),
+        GraphError,
+        "one symbol for first dimensions and another elsewhere",
+    ),
     "no weight": (put({"bias": "b"}, "network", "nodes", 0, "weights"), GraphError, 'role "weight"'),
     "unused weight": (
         put({"weight": "w"}, "network", "nodes", 0, "weights"),

@@ -22,9 +22,10 @@ from gossamer.graph.strict_json import Json
 
 @dataclass(frozen=True, kw_only=True)
 class PackedFile:
-    """What a packed file holds. `size`: bytes of the file; weights are views into them."""
+    """What a packed file holds. `size`: bytes of the file; weights are views into them; `version`: of the format."""
 
     manifest: Manifest
+    version: int
     weights: Mapping[str, PackedMatrix]
     size: int
 
@@ -80,13 +81,13 @@ def table(weights: Mapping[str, PackedMatrix]) -> dict[str, Json]:
 
 def _pieces(manifest: Manifest, weights: Mapping[str, PackedMatrix | Array]) -> Iterable[bytes | memoryview]:
     packed = {name(key, "weight name"): _as_packed(key, weight) for key, weight in weights.items()}
-    validate(manifest.network, packed)
+    version = validate(manifest.network, packed).version
     tensors = {f"{key}.{part}": data for key, weight in packed.items() for part, data in weight.parts.items()}
     if len(tensors) != sum(len(weight.parts) for weight in packed.values()):
         raise FormatError(
             "weights: expected names whose tensors NAME.PART differ, got a collision; rename one"
         )
-    text = strict_json.dumps(manifest.to_json(table(packed)))
+    text = strict_json.dumps(manifest.to_json(table(packed), version=version))
     Manifest.from_json(strict_json.loads(text))
     return container.assemble({"gossamer": text, "gossamer_crc32": checksum(text.encode("utf-8"))}, tensors)
 
@@ -135,14 +136,14 @@ def _read(raw: bytes) -> PackedFile:
         raise FormatError(
             f"manifest: expected the CRC-32 {metadata['gossamer_crc32']!r}, got {checksum(text)}"
         )
-    manifest, table = Manifest.from_json(_manifest_json(text))
+    manifest, table, version = Manifest.from_json(_manifest_json(text))
     taken: set[str] = set()
     weights = {key: _weight(key, value, tensors, taken) for key, value in table.items()}
     for tensor in tensors:
         if tensor not in taken:
             raise FormatError(f"tensor {tensor!r}: expected a weight that names it, got none")
-    validate(manifest.network, weights)
-    return PackedFile(manifest=manifest, weights=weights, size=len(raw))
+    validate(manifest.network, weights, version=version)
+    return PackedFile(manifest=manifest, version=version, weights=weights, size=len(raw))
 
 
 def _manifest_json(text: bytes) -> Json:

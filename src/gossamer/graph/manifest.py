@@ -14,7 +14,8 @@ from gossamer.graph.fields import array, integer, mapping, member, show, string
 from gossamer.graph.network import Network
 from gossamer.graph.strict_json import Json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest version of the format; every version from 1 on is read."""
 _REQUIRED = ("format_version", "library", "network", "weights")
 _OPTIONAL = ("preprocessing", "labels", "recipe", "metrics", "verification", "license", "versions")
 
@@ -97,10 +98,10 @@ class Manifest:
     license: str | None = None
     versions: Mapping[str, Json] | None = None
 
-    def to_json(self, weights: Mapping[str, Json]) -> dict[str, Json]:
-        """The manifest with `weights` as its table of weights."""
+    def to_json(self, weights: Mapping[str, Json], *, version: int) -> dict[str, Json]:
+        """The manifest with `weights` as its table of weights, as a file of that format version."""
         result: dict[str, Json] = {
-            "format_version": FORMAT_VERSION,
+            "format_version": version,
             "library": self.library,
             "network": self.network.to_json(),
             "weights": dict(weights),
@@ -116,12 +117,15 @@ class Manifest:
         return result
 
     @classmethod
-    def from_json(cls, value: Json) -> tuple["Manifest", Mapping[str, Json]]:
-        """The manifest and its table of weights, as yet unchecked; GraphError names what is malformed."""
+    def from_json(cls, value: Json) -> tuple["Manifest", Mapping[str, Json], int]:
+        """The manifest, its table of weights, as yet unchecked, and the format version; GraphError names what is malformed.
+
+        Whether a file of version 1 keeps to version 1 is the affair of `validate`.
+        """
         version = mapping(value, "manifest").get("format_version")
-        if version != FORMAT_VERSION or isinstance(version, bool | float):
+        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
             raise GraphError(
-                f"manifest: expected format_version {FORMAT_VERSION}, got {show(version)}; "
+                f"manifest: expected format_version 1 to {FORMAT_VERSION}, got {show(version)}; "
                 "a newer file needs a newer gossamer"
             )
         found = member(value, "manifest", keys=_REQUIRED, optional=_OPTIONAL)
@@ -142,7 +146,7 @@ class Manifest:
             license=string(found["license"], "license") if "license" in found else None,
             **blocks,
         )
-        return manifest, mapping(found["weights"], "weights")
+        return manifest, mapping(found["weights"], "weights"), version
 
 
 def _number(value: Json, where: str) -> float:

@@ -119,7 +119,9 @@ class ReferenceEngine:
     def __init__(self, source: str | Path | bytes, *, max_bytes: int | None) -> None:
         file = packed_file.read(source)
         network, weights = file.manifest.network, file.weights
-        self.manifest: Mapping[str, Json] = file.manifest.to_json(packed_file.table(weights))
+        self.manifest: Mapping[str, Json] = file.manifest.to_json(
+            packed_file.table(weights), version=file.version
+        )
         self._rows = reference_rows(network, weights)
         self._executor = ReferenceExecutor(network, weights, max_bytes=max_bytes)
         least = min((dim.min for dim in network.dims.values()), default=1)

@@ -10,7 +10,7 @@ from math import prod
 
 from gossamer.errors import RuntimeFailure
 from gossamer.graph import Network, Node, Shape, WeightLike, infer_shapes
-from gossamer.graph.operators.base import int_list
+from gossamer.graph.operators.attributes import int_list
 
 FLOAT = 4  # bytes
 WORK = {  # operator: floats that it works with an element of its result, where that is more than one

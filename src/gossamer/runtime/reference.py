@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gossamer.formats import PackedMatrix, unpack
 from gossamer.graph import Network, Node
-from gossamer.graph.operators.base import int_attribute, int_list
+from gossamer.graph.operators.attributes import int_attribute, int_list
 from gossamer.runtime import memory
 
 Floats: TypeAlias = NDArray[np.float32]

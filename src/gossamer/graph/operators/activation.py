@@ -1,15 +1,12 @@
-"""Elementwise functions and softmax: the shape stays."""
+"""Functions of single numbers, and softmax: the shape stays."""
 
-from collections.abc import Mapping, Sequence
-
-from gossamer.graph.network import Node
-from gossamer.graph.operators.base import Operator, Shape, expect, int_attribute, one_of, same_shape, whole
+from gossamer.graph.operators.attributes import AXIS, int_attribute, number, number_or_null, one_of, positive
+from gossamer.graph.operators.base import Check, Operator, Shape, Site, expect_axis, same_shape
 
 
-def _softmax(node: Node, inputs: Sequence[Shape], weights: Mapping[str, Shape]) -> Shape:
-    shape, axis = inputs[0], int_attribute(node, "axis")
-    expect(axis < len(shape), node, f"an axis less than the rank {len(shape)}", axis)
-    return shape
+def _softmax(site: Site[Shape]) -> Shape:
+    expect_axis(site, int_attribute(site.node, "axis"))
+    return site.inputs[0]
 
 
 RELU = Operator(name="relu", shape=same_shape)
@@ -17,4 +14,21 @@ RELU6 = Operator(name="relu6", shape=same_shape)
 SILU = Operator(name="silu", shape=same_shape)
 SIGMOID = Operator(name="sigmoid", shape=same_shape)
 GELU = Operator(name="gelu", shape=same_shape, attributes={"approximate": one_of("none", "tanh")})
-SOFTMAX = Operator(name="softmax", shape=_softmax, attributes={"axis": whole(1, 7)})
+SOFTMAX = Operator(name="softmax", shape=_softmax, attributes={"axis": AXIS})
+
+_PLAIN = (
+    "tanh", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "erf", "sin", "cos", "floor", "sign",
+    "hardswish", "hardsigmoid", "mish",
+)  # fmt: skip
+_WITH_NUMBERS: dict[str, dict[str, Check]] = {
+    "leaky_relu": {"slope": number},
+    "elu": {"alpha": number},
+    "softplus": {"beta": positive, "threshold": number},
+    "clamp": {"low": number_or_null, "high": number_or_null},
+    "affine": {"scale": number, "shift": number},
+    "power": {"exponent": number},
+}
+FUNCTIONS = tuple(
+    Operator(name=name, shape=same_shape, attributes=_WITH_NUMBERS.get(name, {}), since=2)
+    for name in (*_PLAIN, *_WITH_NUMBERS)
+)

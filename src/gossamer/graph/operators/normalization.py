@@ -1,27 +1,41 @@
-"""`channel_affine` (what is left of a batch norm that cannot be folded) and `layer_norm`."""
+"""`channel_affine` (what is left of a batch norm that cannot be folded), and norms."""
 
-from collections.abc import Mapping, Sequence
 from math import prod
 
-from gossamer.graph.network import Node
-from gossamer.graph.operators.base import Operator, Role, Shape, expect, int_attribute, positive, whole
+from gossamer.graph.operators.attributes import AXIS, int_attribute, positive, whole
+from gossamer.graph.operators.base import Operator, Role, Shape, Site, expect
+
+_OPTIONAL = Role(kind="vector", required=False)
 
 
-def _channel_affine(node: Node, inputs: Sequence[Shape], weights: Mapping[str, Shape]) -> Shape:
-    shape = inputs[0]
-    expect(len(shape) >= 2, node, "an input [N, C, ...]", list(shape))
-    for role in ("scale", "shift"):
-        expect(weights[role] == (shape[1],), node, f"{role} of shape [{shape[1]}]", list(weights[role]))
+def _expect_vectors(site: Site[Shape], size: int) -> None:
+    for role, found in site.weights.items():
+        expect(found == (size,), site.node, f"{role} of shape [{size}]", list(found))
+
+
+def _channels(site: Site[Shape]) -> int:
+    shape = site.inputs[0]
+    expect(len(shape) >= 2, site.node, "an input [N, C, ...]", list(shape))
+    return shape[1]
+
+
+def _channel_affine(site: Site[Shape]) -> Shape:
+    _expect_vectors(site, _channels(site))
+    return site.inputs[0]
+
+
+def _last_axes(site: Site[Shape]) -> Shape:
+    shape, axes = site.inputs[0], int_attribute(site.node, "axes")
+    expect(axes < len(shape), site.node, f"axes less than the rank {len(shape)}", axes)
+    _expect_vectors(site, prod(shape[len(shape) - axes :]))
     return shape
 
 
-def _layer_norm(node: Node, inputs: Sequence[Shape], weights: Mapping[str, Shape]) -> Shape:
-    shape, axes = inputs[0], int_attribute(node, "axes")
-    expect(axes < len(shape), node, f"axes less than the rank {len(shape)}", axes)
-    need = (prod(shape[len(shape) - axes :]),)
-    for role, found in weights.items():
-        expect(found == need, node, f"{role} of shape {list(need)}", list(found))
-    return shape
+def _group_norm(site: Site[Shape]) -> Shape:
+    channels, groups = _channels(site), int_attribute(site.node, "groups")
+    expect(channels % groups == 0, site.node, f"groups that divide {channels} channels", groups)
+    _expect_vectors(site, channels)
+    return site.inputs[0]
 
 
 CHANNEL_AFFINE = Operator(
@@ -31,7 +45,21 @@ CHANNEL_AFFINE = Operator(
 )
 LAYER_NORM = Operator(
     name="layer_norm",
-    shape=_layer_norm,
-    attributes={"axes": whole(1, 7), "epsilon": positive},
-    roles={"weight": Role(kind="vector", required=False), "bias": Role(kind="vector", required=False)},
+    shape=_last_axes,
+    attributes={"axes": AXIS, "epsilon": positive},
+    roles={"weight": _OPTIONAL, "bias": _OPTIONAL},
+)
+RMS_NORM = Operator(
+    name="rms_norm",
+    shape=_last_axes,
+    attributes={"axes": AXIS, "epsilon": positive},
+    roles={"weight": _OPTIONAL},
+    since=2,
+)
+GROUP_NORM = Operator(
+    name="group_norm",
+    shape=_group_norm,
+    attributes={"groups": whole(1, 2**31 - 1), "epsilon": positive},
+    roles={"weight": _OPTIONAL, "bias": _OPTIONAL},
+    since=2,
 )

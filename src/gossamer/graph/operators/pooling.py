@@ -1,9 +1,8 @@
 """Max, average and adaptive average pooling of images [N, C, H, W]."""
 
-from collections.abc import Mapping, Sequence
-
 from gossamer.graph.network import Node
-from gossamer.graph.operators.base import Operator, Shape, boolean, expect, int_list, wholes
+from gossamer.graph.operators.attributes import boolean, int_list, wholes
+from gossamer.graph.operators.base import Operator, Shape, Site, expect
 from gossamer.graph.operators.window import KERNEL, PADDING, image, slide_image
 
 
@@ -17,17 +16,17 @@ def _pool(node: Node, shape: Shape, dilation: tuple[int, ...]) -> Shape:
     return (batch, channels, *slide_image(node, height, width, dilation))
 
 
-def _max_pool2d(node: Node, inputs: Sequence[Shape], weights: Mapping[str, Shape]) -> Shape:
-    return _pool(node, inputs[0], int_list(node, "dilation"))
+def _max_pool2d(site: Site[Shape]) -> Shape:
+    return _pool(site.node, site.inputs[0], int_list(site.node, "dilation"))
 
 
-def _avg_pool2d(node: Node, inputs: Sequence[Shape], weights: Mapping[str, Shape]) -> Shape:
-    return _pool(node, inputs[0], (1, 1))
+def _avg_pool2d(site: Site[Shape]) -> Shape:
+    return _pool(site.node, site.inputs[0], (1, 1))
 
 
-def _adaptive_avg_pool2d(node: Node, inputs: Sequence[Shape], weights: Mapping[str, Shape]) -> Shape:
-    batch, channels, _, _ = image(node, inputs[0])
-    return (batch, channels, *int_list(node, "output"))
+def _adaptive_avg_pool2d(site: Site[Shape]) -> Shape:
+    batch, channels, _, _ = image(site.node, site.inputs[0])
+    return (batch, channels, *int_list(site.node, "output"))
 
 
 _WINDOW = {"kernel": KERNEL, "stride": KERNEL, "padding": PADDING}

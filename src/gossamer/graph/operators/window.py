@@ -5,7 +5,8 @@
 """
 
 from gossamer.graph.network import Node
-from gossamer.graph.operators.base import Shape, expect, int_list, wholes
+from gossamer.graph.operators.attributes import int_list, wholes
+from gossamer.graph.operators.base import Shape, expect
 
 KERNEL = wholes(2, 1, 4096)
 PADDING = wholes(4, 0, 4095)  # top, left, bottom, right
