@@ -85,6 +85,7 @@ void run_sparse(const KernelTable& kernels, const PackedRows& packed, const Lane
   for (const SparseStream::KBlock& block : stream.k_blocks) {
     a.x = call.x + block.x_shift;
     a.row_start = block.row_start.data();
+    a.order = block.order.data();
     a.offsets = stream.offsets.data(block.start);
     a.values = stream.values.data() + block.start;
     a.first = &block == &stream.k_blocks.front();

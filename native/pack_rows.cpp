@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 namespace gossamer {
 
@@ -18,7 +19,7 @@ void Offsets::assign(const std::vector<int64_t>& relative) {
 
 size_t SparseStream::bytes() const {
   size_t total = offsets.bytes() + values.size() * 4;
-  for (const KBlock& block : k_blocks) total += block.row_start.size() * 4;
+  for (const KBlock& block : k_blocks) total += (block.row_start.size() + block.order.size()) * 4;
   return total;
 }
 size_t BlockStream::bytes() const {
@@ -27,60 +28,92 @@ size_t BlockStream::bytes() const {
   return total;
 }
 
+namespace {
+
+// Walks the columns of one row, which ascend: their tap, channel and K block without a division an entry.
+class Walk {
+ public:
+  explicit Walk(const ColumnMap& map) : map_(map) {}
+  void move_to(int64_t column) {
+    if (column < last_) tap_ = block_ = 0;
+    last_ = column;
+    if (column - tap_ * map_.channels >= map_.channels) tap_ = column / map_.channels, block_ = 0;
+    channel_ = column - tap_ * map_.channels;
+    if (channel_ < block_ * map_.block) block_ = 0;
+    if (channel_ - block_ * map_.block >= map_.block) block_ = channel_ / map_.block;
+  }
+  size_t block() const { return static_cast<size_t>(block_); }
+  int64_t offset() const { return map_.taps[static_cast<size_t>(tap_)] + channel_ * map_.channel_stride; }
+
+ private:
+  const ColumnMap& map_;
+  int64_t last_ = 0, tap_ = 0, channel_ = 0, block_ = 0;
+};
+
+// The rows of every thread. An entry costs one, a row about four entries (measured).
+std::vector<int64_t> equal_work(const SparseRows& rows, int threads) {
+  const int64_t work = rows.row_start.back() + 4 * rows.rows;
+  std::vector<int64_t> split = {0};
+  for (int64_t r = 0; r < rows.rows; ++r)
+    while (static_cast<int64_t>(split.size()) < threads &&
+           rows.row_start[static_cast<size_t>(r)] + 4 * r >= work * static_cast<int64_t>(split.size()) / threads)
+      split.push_back(r);
+  while (static_cast<int64_t>(split.size()) <= threads) split.push_back(rows.rows);
+  return split;
+}
+
+}  // namespace
+
 SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget) {
   SparseStream out;
   const int64_t nnz = static_cast<int64_t>(rows.value.size());
   if (nnz >= int64_t{1} << 31)
     throw Error{Error::Kind::plan, "expected fewer than 2^31 kept weights in a layer, got " + std::to_string(nnz)};
+  const size_t blocks = static_cast<size_t>(map.k_blocks()), count = static_cast<size_t>(rows.rows);
   budget.take(nnz, 16, "packed weights");
-  budget.take(rows.rows + 1, 4 * int64_t{map.k_blocks()}, "packed weights");
-  const size_t blocks = static_cast<size_t>(map.k_blocks());
+  budget.take(rows.rows + 1, 12 * int64_t{map.k_blocks()}, "packed weights");
+  out.split = equal_work(rows, threads);
   out.k_blocks.resize(blocks);
-  std::vector<int64_t> count(blocks, 0), low(blocks, std::numeric_limits<int64_t>::max()), cursor(blocks, 0);
-  for (int32_t c : rows.column) {
-    const size_t b = static_cast<size_t>(map.k_block(c));
-    ++count[b];
-    low[b] = std::min(low[b], map.offset(c));
-  }
-  for (size_t b = 0, start = 0; b < blocks; start += static_cast<size_t>(count[b]), ++b) {
-    out.k_blocks[b].start = static_cast<int64_t>(start);
-    out.k_blocks[b].x_shift = count[b] ? low[b] : 0;
-    out.k_blocks[b].row_start.assign(static_cast<size_t>(rows.rows) + 1, 0);
+  std::vector<std::vector<uint32_t>> place(blocks, std::vector<uint32_t>(count, 0));  // of a row: entries, then cursor
+  std::vector<int64_t> low(blocks, std::numeric_limits<int64_t>::max());
+  Walk walk(map);
+  for (size_t r = 0; r < count; ++r)
+    for (int64_t i = rows.row_start[r]; i < rows.row_start[r + 1]; ++i) {
+      walk.move_to(rows.column[static_cast<size_t>(i)]);
+      ++place[walk.block()][r];
+      low[walk.block()] = std::min(low[walk.block()], walk.offset());
+    }
+  int64_t start = 0;
+  for (size_t b = 0; b < blocks; ++b) {
+    SparseStream::KBlock& block = out.k_blocks[b];
+    std::vector<uint32_t>& entries = place[b];
+    block.order.resize(count);
+    std::iota(block.order.begin(), block.order.end(), 0);
+    for (size_t part = 0; part + 1 < out.split.size(); ++part)
+      std::stable_sort(block.order.begin() + out.split[part], block.order.begin() + out.split[part + 1],
+                       [&](uint32_t one, uint32_t other) { return entries[one] < entries[other]; });
+    block.start = start;
+    block.row_start.assign(count + 1, 0);
+    uint32_t cursor = 0;
+    for (size_t at = 0; at < count; ++at) {
+      const uint32_t length = entries[block.order[at]];
+      entries[block.order[at]] = cursor;
+      block.row_start[at + 1] = cursor += length;
+    }
+    block.x_shift = cursor ? low[b] : 0;
+    start += cursor;
   }
   std::vector<int64_t> relative(static_cast<size_t>(nnz));
   out.values.resize(static_cast<size_t>(nnz));
-  struct Entry {
-    int32_t block;
-    int64_t offset;
-    float value;
-  };
-  std::vector<Entry> line;
-  for (int64_t r = 0; r < rows.rows; ++r) {
-    line.clear();
-    for (int64_t i = rows.row_start[static_cast<size_t>(r)]; i < rows.row_start[static_cast<size_t>(r) + 1]; ++i) {
-      const int64_t c = rows.column[static_cast<size_t>(i)];
-      line.push_back({map.k_block(c), map.offset(c), rows.value[static_cast<size_t>(i)]});
+  for (size_t r = 0; r < count; ++r)
+    for (int64_t i = rows.row_start[r]; i < rows.row_start[r + 1]; ++i) {
+      walk.move_to(rows.column[static_cast<size_t>(i)]);
+      const SparseStream::KBlock& block = out.k_blocks[walk.block()];
+      const size_t at = static_cast<size_t>(block.start + place[walk.block()][r]++);
+      relative[at] = walk.offset() - block.x_shift;
+      out.values[at] = rows.value[static_cast<size_t>(i)];
     }
-    std::sort(line.begin(), line.end(), [](const Entry& a, const Entry& b) {
-      return a.block != b.block ? a.block < b.block : a.offset < b.offset;
-    });
-    for (const Entry& e : line) {
-      const size_t b = static_cast<size_t>(e.block), at = static_cast<size_t>(out.k_blocks[b].start + cursor[b]++);
-      relative[at] = e.offset - out.k_blocks[b].x_shift;
-      out.values[at] = e.value;
-    }
-    for (size_t b = 0; b < blocks; ++b)
-      out.k_blocks[b].row_start[static_cast<size_t>(r) + 1] = static_cast<uint32_t>(cursor[b]);
-  }
   out.offsets.assign(relative);
-  // Equal work a thread: an entry costs one, a row about four entries (measured).
-  const int64_t work = nnz + 4 * rows.rows;
-  out.split.assign(1, 0);
-  for (int64_t r = 0; r < rows.rows; ++r)
-    while (static_cast<int64_t>(out.split.size()) < threads &&
-           rows.row_start[static_cast<size_t>(r)] + 4 * r >= work * static_cast<int64_t>(out.split.size()) / threads)
-      out.split.push_back(r);
-  while (static_cast<int64_t>(out.split.size()) <= threads) out.split.push_back(rows.rows);
   return out;
 }
 

@@ -24,6 +24,7 @@ struct SparseStream {
   struct KBlock {
     int64_t x_shift = 0, start = 0;  // added to x; first entry in offsets and values
     std::vector<uint32_t> row_start;
+    std::vector<uint32_t> order;  // the rows in the order of the stream
   };
   std::vector<KBlock> k_blocks;
   Offsets offsets;
@@ -55,6 +56,8 @@ struct ColumnMap {
   int k_blocks() const { return static_cast<int>((channels + block - 1) / block); }
 };
 
+// The rows of a thread stand by their number of entries in every K block, so that the branch at a row's end is
+// foreseen.
 SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget);
 // Rows in fours over the union of their columns. group_rows: rows that share an x shift (convolution groups).
 BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& budget);

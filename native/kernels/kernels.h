@@ -32,8 +32,9 @@ struct LaneArgs {
 
 // Row by row: sum_i values[i] * x[offsets[i] + f] over the entries i of the row.
 struct SpmmArgs : LaneArgs {
-  const uint32_t* row_start = nullptr;  // [rows + 1] entries of a row
-  int64_t row_begin = 0, row_end = 0;
+  const uint32_t* row_start = nullptr;  // [rows + 1] entries of a row, in the order of the stream
+  const uint32_t* order = nullptr;      // [rows] which row of y, bias and residual that is; null: ascending
+  int64_t row_begin = 0, row_end = 0;   // in the order of the stream
 };
 
 // Four rows at a time that share their columns: dense weights, or r x 1 blocks with 4 | r. values: [count][4] of a

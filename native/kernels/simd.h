@@ -32,7 +32,24 @@ typedef int32_t IU __attribute__((vector_size(kBytes), aligned(4), may_alias));
 GSM_INLINE V load(const float* p) { return *reinterpret_cast<const VU*>(p); }
 GSM_INLINE void store(float* p, V v) { *reinterpret_cast<VU*>(p) = v; }
 GSM_INLINE I load_mask(const uint32_t* p) { return *reinterpret_cast<const IU*>(p); }
-GSM_INLINE V splat(float x) { return V{} + x; }
+// Not V{} + x: that is a broadcast and an addition of +0 (which -0 does not survive), two more steps on the ports of
+// the multiply-add: ResNet-50 with AVX-512 took 10 % longer with them.
+GSM_INLINE V splat(float x) {
+#if defined(GSM_UNIT_AVX512)
+  return _mm512_set1_ps(x);
+#elif defined(GSM_UNIT_AVX2)
+  return _mm256_set1_ps(x);
+#else
+  return V{x, x, x, x};
+#endif
+}
+// The address in one register: with a scaled index inside, a multiply-add from memory is two steps of the front end.
+GSM_INLINE const float* in_register(const float* p) {
+#if defined(__GNUC__)
+  asm("" : "+r"(p));
+#endif
+  return p;
+}
 GSM_INLINE V keep(V v, I mask) { return reinterpret_cast<V>(reinterpret_cast<I>(v) & mask); }
 
 GSM_INLINE V fma(V a, V b, V c) {

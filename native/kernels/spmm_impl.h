@@ -35,10 +35,27 @@ void spmm_tile(const SpmmArgs& a) {
   const float* x = a.x + a.lane;
   const V lo = splat(a.lo), hi = splat(a.hi);
   const uint32_t* mask = a.mask ? a.mask + a.lane : nullptr;
-  for (int64_t row = a.row_begin; row < a.row_end; ++row) {
-    uint32_t i = a.row_start[row];
-    const uint32_t end = a.row_start[row + 1];
+  for (int64_t at = a.row_begin; at < a.row_end; ++at) {
+    const int64_t row = a.order ? a.order[at] : at;
+    uint32_t i = a.row_start[at];
+    const uint32_t end = a.row_start[at + 1];
     float* y = a.y + row * a.y_stride + a.lane;
+    // In order of length the rows jump about in memory, where the hardware foresees nothing. Fetching what will be
+    // written gained nothing, and one row ahead is too late for short tiles, four too early for long ones.
+    constexpr int kAhead = T >= 8 ? 1 : 4;
+    if (a.order && at + kAhead < a.row_end) {
+      const int64_t next = a.order[at + kAhead];
+      if (a.last && a.residual) {
+        const float* p = a.residual + next * a.residual_stride + a.lane;
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) __builtin_prefetch(p + t * L, 0);
+      }
+      if (!a.first) {
+        const float* p = a.y + next * a.y_stride + a.lane;
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) __builtin_prefetch(p + t * L, 1);
+      }
+    }
     V acc[T];
     if (a.first) {
       const V bias = splat(a.bias ? a.bias[row] : 0.0f);
@@ -52,8 +69,8 @@ void spmm_tile(const SpmmArgs& a) {
       V other[T] = {};
       for (; i + 1 < end; i += 2) {
         const V w0 = splat(values[i]), w1 = splat(values[i + 1]);
-        const float* p0 = x + offsets[i];
-        const float* p1 = x + offsets[i + 1];
+        const float* p0 = in_register(x + offsets[i]);
+        const float* p1 = in_register(x + offsets[i + 1]);
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) {
           acc[t] = fma(w0, load(p0 + t * L), acc[t]);
@@ -65,7 +82,7 @@ void spmm_tile(const SpmmArgs& a) {
     }
     for (; i < end; ++i) {
       const V w = splat(values[i]);
-      const float* p = x + offsets[i];
+      const float* p = in_register(x + offsets[i]);
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) acc[t] = fma(w, load(p + t * L), acc[t]);
     }
@@ -102,7 +119,7 @@ void block_tile(const BlockArgs& a) {
       }
     }
     for (int32_t k = 0; k < block.count; ++k, w += 4) {
-      const float* p = x + offsets[k];
+      const float* p = in_register(x + offsets[k]);
       V operand[T];
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) operand[t] = load(p + t * L);
