@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.bench.fresh import prune_at_once, random_masks, settle
+from gossamer.bench.fresh import prune_at_once, random_masks
 from gossamer.errors import GossamerError
 
 
@@ -59,9 +59,8 @@ def test_a_pattern_that_fixes_its_sparsity():
         random_masks(nn.Linear(16, 8), sparsity=None)
 
 
-def test_settle_gives_norms_the_statistics_of_an_example():
-    model = nn.Sequential(nn.BatchNorm1d(2))
-    example = torch.tensor([[1.0, 0.0], [3.0, 4.0]])
-    settle(model, example)
-    assert model[0].running_mean.tolist() == [2.0, 2.0]
-    assert (model[0].momentum, model.training) == (0.1, False)
+def test_random_masks_keep_the_size_of_values():
+    model = nn.Sequential(nn.Linear(8, 8, bias=False))
+    nn.init.ones_(model[0].weight)
+    random_masks(model, sparsity=0.75)
+    assert sorted(set(model[0].weight.flatten().tolist())) == [0.0, 2.0]

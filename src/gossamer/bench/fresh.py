@@ -50,6 +50,8 @@ def random_masks(
 ) -> dict[str, Tensor]:
     """Prune every layer of `model` to the same sparsity at random places; returns the masks by parameter name.
 
+    Kept weights grow by 1 / sqrt(density), so that values keep their size through a deep, untrained network.
+
     Stem, head and depthwise convolutions stay dense, and whatever `pattern` does not fit; layers and protect: as in a Sparsifier.
     sparsity: None for a pattern that fixes it (N:M). The dropped weights of `model` are zero afterwards.
 
@@ -73,22 +75,8 @@ def random_masks(
                 count = nearest_count(chosen.counts(shape), (1 - sparsity) * shape[0] * shape[1])
             mask = chosen.mask(torch.rand(shape, generator=generator), count)
             masks[name] = from_matrix(mask, tuple(weight.shape))
-            weight.mul_(masks[name])
+            weight.mul_(masks[name] * (max(count, 1) / mask.numel()) ** -0.5)
     return masks
-
-
-def settle(model: nn.Module, example: Tensor) -> None:
-    """Give every batch norm the statistics of this example, so that values keep a sensible size through a pruned, untrained network."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    model.train()
-    with torch.no_grad():
-        model(example)
-    model.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 def _protection(model: nn.Module) -> Protection:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import runtime
-from gossamer.bench.fresh import random_masks, settle
+from gossamer.bench.fresh import random_masks
 from gossamer.bench.result import BenchResult
 from gossamer.bench.run import Progress, Settings, Variant, compare
 from gossamer.export import pack
@@ -131,7 +131,6 @@ def prepare(
     generator = torch.Generator().manual_seed(1)
     model = workload.model().eval()
     masks = random_masks(model, sparsity=sparsity, pattern=pattern)
-    settle(model, workload.example(4, generator))
     example = workload.example(1, generator)
     path = folder / f"{workload.name}-{len(list(folder.iterdir()))}.safetensors"
     pack(
@@ -155,7 +154,7 @@ def prepare(
     )
 
 
-def record(workload: Workload, sweep: Sweep, result: BenchResult, error: float) -> dict[str, Any]:
+def record(workload: Workload, sweep: Sweep, result: BenchResult, error: float | None) -> dict[str, Any]:
     """What a script prints. ms: minima; ratios: of minima (above 1: gossamer is faster)."""
     timings = {row.engine: row.timing for row in result.engines if row.timing is not None}
     over_dense, over_int8 = result.over(DENSE), result.over([INT8])
@@ -200,7 +199,7 @@ def summary(records: Sequence[dict[str, Any]]) -> list[list[str]]:
             f"{row['ms']['gossamer']:.3f}",
             _times(row["ratio_over_best_dense"]),
             _times(row["ratio_over_int8"]),
-            f"{row['max_rel_error']:.1e}",
+            "-" if row["max_rel_error"] is None else f"{row['max_rel_error']:.1e}",
         ]
         for row in records
     ]

