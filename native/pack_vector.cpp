@@ -23,10 +23,10 @@ uint16_t exact_half(float x) {
 }
 
 // Values as the weight's dtype stores them.
-AlignedBytes store_values(const std::vector<float>& values, Stored stored, Budget& budget) {
+WeightBytes store_values(const std::vector<float>& values, Stored stored, Budget& budget) {
   const size_t size = stored == kF16 ? 2 : 4;
   budget.take(static_cast<int64_t>(values.size()), static_cast<int64_t>(size), "packed weights");
-  AlignedBytes out(values.size() * size);
+  WeightBytes out(values.size() * size);
   if (stored == kF16)
     std::transform(values.begin(), values.end(), out.as<uint16_t>(), exact_half);
   else
@@ -39,7 +39,7 @@ void store_columns(PackedVector& out, const std::vector<int32_t>& columns, Budge
   out.wide = out.width > 65536;
   const size_t size = out.wide ? 4 : 2;
   budget.take(static_cast<int64_t>(columns.size()), static_cast<int64_t>(size), "packed weights");
-  out.columns = AlignedBytes(columns.size() * size);
+  out.columns = WeightBytes(columns.size() * size);
   if (out.wide)
     std::copy(columns.begin(), columns.end(), out.columns.as<uint32_t>());
   else
@@ -70,7 +70,7 @@ void pack_bitmap(PackedVector& out, const SparseRows& rows, Budget& budget) {
   out.values = store_values(rows.value, out.stored, budget);
   const int64_t words = (out.width + 15) / 16;
   budget.take(budget.product({out.rows, words}, "a bitmap"), 2, "a bitmap");
-  out.columns = AlignedBytes(at(out.rows * words) * 2);
+  out.columns = WeightBytes(at(out.rows * words) * 2);
   uint16_t* masks = out.columns.as<uint16_t>();
   for (int64_t r = 0; r < out.rows; ++r)
     for (int64_t i = rows.row_start[at(r)]; i < rows.row_start[at(r) + 1]; ++i) {
@@ -139,7 +139,7 @@ void pack_windows(PackedVector& out, const SparseRows& rows, Budget& budget) {
   }
   out.values = store_values(values, out.stored, budget);
   budget.take(static_cast<int64_t>(words.size()), 4, "packed weights");
-  out.columns = AlignedBytes(words.size() * 4);
+  out.columns = WeightBytes(words.size() * 4);
   std::copy(words.begin(), words.end(), out.columns.as<uint32_t>());
   out.why = "windows of eight columns, one permutation for eight rows";
 }
@@ -161,7 +161,7 @@ void pack_bundles(PackedVector& out, const Weight& weight, Budget& budget) {
         static_cast<int32_t>(horizontal ? column_bits.next() * 8 + static_cast<int64_t>(i % 8) : column_bits.next());
   if (horizontal && out.width <= 2048) {
     out.wide = 2;
-    out.columns = AlignedBytes(columns.size());
+    out.columns = WeightBytes(columns.size());
     std::transform(columns.begin(), columns.end(), out.columns.as<uint8_t>(),
                    [](int32_t c) { return static_cast<uint8_t>(c / 8); });
   } else {

@@ -41,6 +41,7 @@ void spmv_bitmap(const VectorArgs* args) {
     V acc[2] = {};
     const auto one = [&](V& sum, int64_t w) __attribute__((always_inline)) {
       const __mmask16 m = masks[w];
+      ahead(v);
       sum = _mm512_fmadd_ps(expand(v, m), _mm512_maskz_loadu_ps(m, a.x + 16 * w), sum);
       v += __builtin_popcount(masks[w]);
     };
@@ -63,6 +64,7 @@ void spmv_bitmap(const VectorArgs* args) {
       v += __builtin_popcount(mask);
     };
     for (int64_t w = 0; w < words; ++w) {
+      ahead(v);
       one(acc[0], masks[w] & 0xFF, 16 * w);
       if (masks[w] >> 8) one(acc[1], masks[w] >> 8, 16 * w + 8);
     }

@@ -12,6 +12,12 @@ namespace {
 
 GSM_INLINE Eight fold4(const Eight (&acc)[4]) { return add8(add8(acc[0], acc[1]), add8(acc[2], acc[3])); }
 
+template <typename T>
+GSM_INLINE void ahead_of_32(const T* v) {  // one prefetch a cache line of values
+  ahead(v);
+  if (sizeof(T) == 4) ahead(v + 16);
+}
+
 // ------------------------------------------------------------------------------------------------------- 8x1 blocks
 template <typename T, typename Index>
 void block8_loop(const VectorArgs& a) {
@@ -56,10 +62,13 @@ void block4_loop(const VectorArgs& a) {
     int64_t j = a.start[b];
     const int64_t end = a.start[b + 1];
     const T* v = values_of<T>(a) + j * 4;
-    for (; j + 8 <= end; j += 8, v += 32)
+    for (; j + 8 <= end; j += 8, v += 32) {
+      ahead_of_32(v);
+      ahead(columns + j);
 #pragma GCC unroll 4
       for (int chain = 0; chain < 4; ++chain)
         fma8(acc[chain], load8(v + chain * 8), pair4(a.x[columns[j + 2 * chain]], a.x[columns[j + 2 * chain + 1]]));
+    }
     for (; j + 2 <= end; j += 2, v += 8) fma8(acc[0], load8(v), pair4(a.x[columns[j]], a.x[columns[j + 1]]));
     float lane[8];
     store8(lane, fold4(acc));
@@ -100,9 +109,12 @@ void window8_loop(const VectorArgs& a) {
     int64_t j = a.start[group];
     const int64_t end = a.start[group + 1];
     const T* v = values_of<T>(a) + j * 8;
-    for (; j + 4 <= end; j += 4, v += 32)
+    for (; j + 4 <= end; j += 4, v += 32) {
+      ahead_of_32(v);
+      ahead(words + (kWide ? 2 * j : j));
 #pragma GCC unroll 4
       for (int chain = 0; chain < 4; ++chain) one(acc[chain], v + chain * 8, j + chain);
+    }
     for (; j < end; ++j, v += 8) one(acc[0], v, j);
     finish8(a, group * 8, fold4(acc));
   }

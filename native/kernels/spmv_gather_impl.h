@@ -89,8 +89,11 @@ GSM_INLINE float row_dot(const float* x, const Index* c, const T* v, int64_t n) 
 #if defined(GSM_UNIT_AVX512)
   if constexpr (kHardware) {
     __m512 acc = _mm512_setzero_ps();
-    for (; i + 16 <= n; i += 16)
+    for (; i + 16 <= n; i += 16) {
+      ahead(v + i);
+      ahead(c + i);
       acc = _mm512_fmadd_ps(values16(v + i, 0xFFFF), _mm512_i32gather_ps(indices16(c + i, 0xFFFF), x, 4), acc);
+    }
     if (i < n) {
       const __mmask16 m = (__mmask16)((1u << (n - i)) - 1);
       acc = _mm512_mask3_fmadd_ps(values16(v + i, m),
@@ -101,6 +104,8 @@ GSM_INLINE float row_dot(const float* x, const Index* c, const T* v, int64_t n) 
 #endif
   Eight low = {}, high = {};
   for (; i + 16 <= n; i += 16) {
+    ahead(v + i);
+    ahead(c + i);
     fma8(low, load8(v + i), fetch8<kHardware>(x, c + i));
     fma8(high, load8(v + i + 8), fetch8<kHardware>(x, c + i + 8));
   }
@@ -144,6 +149,8 @@ GSM_INLINE Eight group_dot(const float* x, const Index* c, const T* v, int64_t n
   if constexpr (kHardware) {
     __m512 acc = _mm512_setzero_ps();
     for (; j + 2 <= n; j += 2) {
+      ahead(v + 8 * j);
+      ahead(c + 8 * j);
       const __m512i index = _mm512_inserti32x8(_mm512_castsi256_si512(indices8(c + 8 * j)), indices8(c + 8 * j + 8), 1);
       acc = _mm512_fmadd_ps(values16(v + 8 * j, 0xFFFF), _mm512_i32gather_ps(index, x, 4), acc);
     }
@@ -155,6 +162,8 @@ GSM_INLINE Eight group_dot(const float* x, const Index* c, const T* v, int64_t n
 #endif
   Eight low = {}, high = {};
   for (; j + 2 <= n; j += 2) {
+    ahead(v + 8 * j);
+    ahead(c + 8 * j);
     fma8(low, load8(v + 8 * j), fetch8<kHardware>(x, c + 8 * j));
     fma8(high, load8(v + 8 * j + 8), fetch8<kHardware>(x, c + 8 * j + 8));
   }

@@ -154,6 +154,10 @@ GSM_INLINE void finish1(const VectorArgs& a, int64_t row, float total) {
   a.y[row] = clamp((a.bias ? a.bias[row] : 0.0f) + total, a.lo, a.hi);
 }
 
+// Weights that come from memory: the hardware's own prefetch stops at the end of a page.
+constexpr int64_t kAhead = 2048;  // bytes; 512 gains half as much, 4096 and 8192 the same
+GSM_INLINE void ahead(const void* p) { __builtin_prefetch(static_cast<const char*>(p) + kAhead); }
+
 template <typename T>
 GSM_INLINE const T* values_of(const VectorArgs& a) {
   return static_cast<const T*>(a.values);

@@ -17,6 +17,8 @@ void dense_rows(const VectorArgs* a) {
     for (int64_t k = 0; k < whole; k += L) {
       const V x = load(a->x + k);
 #pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) ahead(w[r] + k);
+#pragma GCC unroll 4
       for (int r = 0; r < 4; ++r) acc[r] = fma(load_values(w[r] + k), x, acc[r]);
     }
     for (int64_t r = 0; r < rows; ++r) {

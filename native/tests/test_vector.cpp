@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "weight_memory.h"
 
 using namespace gossamer;
 
@@ -216,9 +217,30 @@ void groups(const KernelTable& k, VectorKernel kernel, Stored stored, int64_t he
   }
 }
 
+void weight_memory() {
+  where = "weight memory";
+  std::vector<WeightBytes> pieces;
+  for (size_t size :
+       {size_t{0}, size_t{1}, size_t{100}, size_t{70000}, size_t{5000001}, size_t{40000000}, size_t{70001}})
+    pieces.emplace_back(size);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    uint8_t* p = pieces[i].as<uint8_t>();
+    check(static_cast<double>(reinterpret_cast<uintptr_t>(p) % 64), 0);
+    check(std::count(p, p + pieces[i].size() + 64, 0), static_cast<double>(pieces[i].size() + 64));
+    std::fill(p, p + pieces[i].size(), static_cast<uint8_t>(i + 1));
+  }
+  std::vector<WeightBytes> moved;
+  for (WeightBytes& piece : pieces) moved.push_back(std::move(piece));
+  pieces.clear();
+  for (size_t i = 0; i < moved.size(); ++i)
+    check(std::count(moved[i].as<uint8_t>(), moved[i].as<uint8_t>() + moved[i].size(), static_cast<int>(i + 1)),
+          static_cast<double>(moved[i].size()));
+}
+
 }  // namespace
 
 int main() {
+  weight_memory();
   for (const std::string& isa : available_isas()) {
     const KernelTable& k = *find_kernels(isa);
     for (int round = 0; round < 60; ++round) {
