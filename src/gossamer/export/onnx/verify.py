@@ -1,0 +1,180 @@
+"""Does the packed file compute what the ONNX file computes? ONNX Runtime answers where it is installed, else the (slow)
+reference implementation of the package `onnx`.
+
+Random inputs; whole numbers are legal indices of the tables they choose from, else a mask of ones with zeros at
+the end. The measure is that of gossamer.export.verify.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gossamer import runtime
+from gossamer.errors import ExportError, RuntimeFailure
+from gossamer.export.agreement import MACS, TOLERANCES, compare, relative, table
+from gossamer.export.onnx.reader import OnnxModel
+from gossamer.export.onnx.sizes import InputSizes
+from gossamer.export.report import Verification
+from gossamer.runtime.threads import usable_cpus
+
+ELEMENTS = 2**27  # of all inputs of one run, at most
+
+
+class Reference:
+    """The ONNX file, run by another engine."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.outputs = [item.name for item in model.outputs]
+        self._run = _onnxruntime(model) or _reference(model)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+        try:
+            results = self._run(self.outputs, dict(feeds))
+        except Exception as error:  # other engines raise types of their own
+            shapes = {name: list(array.shape) for name, array in feeds.items()}
+            raise ExportError(f"the ONNX file itself does not run on inputs of the shapes {shapes}: {str(error)[:300]}") from error
+        return dict(zip(self.outputs, results, strict=True))
+
+
+def verify(
+    candidate: bytes,
+    model: OnnxModel,
+    inputs: Sequence[InputSizes],
+    batches: Mapping[str, int],
+    vocabularies: Mapping[str, int],
+    *,
+    max_batch: int | None,
+    max_length: int | None,
+    one_by_one: bool,
+    tolerance: float,
+    dtype: str,
+) -> Verification:
+    """Compare; ExportError where an error is above `tolerance`. max_batch, max_length: None where there is none.
+
+    one_by_one: the file itself has a fixed batch of 1, examples are given to it one after the other.
+    """
+    reference = Reference(model)
+    session = runtime.load(candidate, threads=min(2, usable_cpus()))
+    generator = np.random.default_rng(0)
+    differences: dict[tuple[str, str], float] = {}
+    scales: dict[str, float] = {}
+    for batch, length in _runs(session, inputs, max_batch, max_length):
+        feeds = {item.name: _random(item, batch, length, vocabularies, generator) for item in inputs}
+        expected = _expected(reference, inputs, batches, feeds, batch if one_by_one else 1)
+        try:
+            found = session.run({item.name: _given(feeds[item.name], item) for item in inputs})
+        except RuntimeFailure as failure:
+            raise ExportError(f"the packed network does not run at batch {batch}: {failure}") from failure
+        label = f"{batch}" if max_length is None else f"{batch}x{length}"
+        for name, value in expected.items():
+            wanted = np.moveaxis(value, batches[name], 0).astype(np.float32)
+            difference, scale = compare(found[name], wanted, name)
+            differences[label, name] = max(differences.get((label, name), 0.0), difference)
+            scales[name] = max(scales.get(name, 0.0), scale)
+    errors: dict[str, float] = {}
+    for (label, name), difference in differences.items():
+        errors[label] = max(errors.get(label, 0.0), relative(difference, scales[name]))
+    result = Verification(engine=session.engine, tolerance=tolerance, errors=errors)
+    if not result.worst <= tolerance:
+        raise ExportError(
+            f"the packed network differs from {model.path}: relative error {result.worst:.3g}, expected at most {tolerance:g} "
+            f"(by batch: {table(errors)}). Nothing was written. {_advice(tolerance, dtype)}"
+        )
+    return result
+
+
+def _advice(tolerance: float, dtype: str) -> str:
+    if tolerance < TOLERANCES[dtype]:
+        return f"tolerance= is below the usual {TOLERANCES[dtype]:g} of {dtype}: raise it, or leave it out."
+    if dtype == "float16":
+        return 'If the weights need more precision, pack with dtype="float32"; otherwise pass tolerance= knowingly.'
+    return "Please report this model: packed and ONNX outputs should agree."
+
+
+def _runs(
+    session: runtime.Session, inputs: Sequence[InputSizes], max_batch: int | None, max_length: int | None
+) -> list[tuple[int, int]]:
+    if max_batch is None:
+        fixed = inputs[0].sizes[inputs[0].batch]
+        assert isinstance(fixed, int)
+        batches = [fixed]
+    else:
+        macs = sum(int(row["macs_dense"]) for row in session.layers())
+        elements = sum(math.prod(item.at(1, max_length or 1)) for item in inputs)
+        most = int(min(MACS[session.engine] / max(macs, 1), ELEMENTS / elements, 16))
+        batches = sorted({1, min(2, max_batch), min(max_batch, max(2, most))})
+    if max_length is None:
+        return [(batch, 1) for batch in batches]
+    lengths = sorted({1, max_length // 2 + 1, max_length})
+    return [*((batches[0], length) for length in lengths), *((batch, lengths[1]) for batch in batches[1:])]
+
+
+def _random(
+    item: InputSizes, batch: int, length: int, vocabularies: Mapping[str, int], generator: np.random.Generator
+) -> np.ndarray:
+    shape = item.at(batch, length)
+    if item.dtype.kind == "f":
+        return generator.standard_normal(shape).astype(item.dtype)
+    if item.name in vocabularies:
+        return generator.integers(0, vocabularies[item.name], shape).astype(item.dtype)
+    ones = generator.integers(1, shape[-1] + 1, (*shape[:-1], 1))
+    return (np.arange(shape[-1]) < ones).astype(item.dtype)
+
+
+def _given(array: np.ndarray, item: InputSizes) -> np.ndarray:
+    """As the packed network takes it: the batch first, float32 or int64."""
+    return np.ascontiguousarray(np.moveaxis(array, item.batch, 0)).astype(
+        np.float32 if item.dtype.kind == "f" else np.int64
+    )
+
+
+def _expected(
+    reference: Reference,
+    inputs: Sequence[InputSizes],
+    batches: Mapping[str, int],
+    feeds: Mapping[str, np.ndarray],
+    parts: int,
+) -> dict[str, np.ndarray]:
+    if parts == 1:
+        return reference.run(feeds)
+    single = [
+        reference.run({item.name: np.split(feeds[item.name], parts, axis=item.batch)[i] for item in inputs})
+        for i in range(parts)
+    ]
+    return {name: np.concatenate([one[name] for one in single], axis=batches[name]) for name in single[0]}
+
+
+def _onnxruntime(model: OnnxModel) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        return None
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = usable_cpus()
+        source = _densified(model).SerializeToString() if model.sparse else str(model.path)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]).run
+    except Exception:  # a newer opset than it knows: the reference takes over
+        return None
+
+
+def _reference(model: OnnxModel) -> Any:
+    from onnx.reference import ReferenceEvaluator
+
+    return ReferenceEvaluator(_densified(model) if model.sparse else model.proto).run
+
+
+def _densified(model: OnnxModel) -> Any:
+    import onnx
+
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.sparse_initializer[:]
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(model.constants[n], n) for n in sorted(model.sparse))
+    return proto
