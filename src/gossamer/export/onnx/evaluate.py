@@ -33,7 +33,9 @@ class Evaluator:
     def _run(self, node: OnnxNode, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         runner = self._runners.get(id(node)) or self._runner(node)
         self._runners[id(node)] = runner
-        feed = {name: value for name, value in zip(node.inputs, inputs, strict=True) if name and value is not None}
+        feed = {
+            name: value for name, value in zip(node.inputs, inputs, strict=True) if name and value is not None
+        }
         try:
             return tuple(np.asarray(value) for value in runner.run(None, feed))
         except Exception as error:
@@ -46,7 +48,9 @@ class Evaluator:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        empty = [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.inputs) if name]
+        empty = [
+            onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.inputs) if name
+        ]
         outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.outputs if name]
         graph = onnx.helper.make_graph([node.proto], "one", empty, outputs)
         model = onnx.helper.make_model(graph, opset_imports=self._opsets)

@@ -20,6 +20,7 @@ from gossamer.export.arguments import (
 from gossamer.export.draft import Draft, DraftNode
 from gossamer.export.fold import fold
 from gossamer.export.onnx.evaluate import Evaluator
+from gossamer.export.onnx.fuse import fuse
 from gossamer.export.onnx.reader import OnnxModel, read
 from gossamer.export.onnx.sizes import BATCH, PROBES, InputSizes, Sizes, sizes_of, with_batch
 from gossamer.export.onnx.symbolic import LENGTH, Lengths, same_batch, with_length
@@ -77,6 +78,7 @@ def pack_onnx(
     model = read(source)
     lowered = lower(model, sizes_of(model, shapes), max_batch=max_batch, max_length=max_length)
     draft = lowered.walked.draft
+    fuse(draft)
     nodes = fold(draft)
     if not nodes:
         raise ExportError(f"{model.path}: expected at least one operation, got none")
@@ -90,7 +92,11 @@ def pack_onnx(
         recipe=recipe,
         metrics=metrics,
         license=license,
-        versions={"gossamer": __version__, "onnx opset": str(model.opset), "python": platform.python_version()},
+        versions={
+            "gossamer": __version__,
+            "onnx opset": str(model.opset),
+            "python": platform.python_version(),
+        },
     )
     try:
         candidate = packed_file.to_bytes(manifest, weights.weights)
@@ -146,7 +152,9 @@ def _lowered(
     free = inputs[0].sizes[inputs[0].batch] == BATCH
     first = walk(model, evaluator, [item.walk_input(PROBES[0], max_length) for item in inputs])
     if free:
-        same_batch(first.draft, walk(model, evaluator, [i.walk_input(PROBES[1], max_length) for i in inputs]).draft)
+        same_batch(
+            first.draft, walk(model, evaluator, [i.walk_input(PROBES[1], max_length) for i in inputs]).draft
+        )
     has_length = sizes.has_length and max_length > 1
     if has_length:
         other = max_length * 2 // 3 + (max_length < 3)
@@ -208,5 +216,7 @@ def _notes(lowered: Lowered) -> list[str]:
             notes.append(f"output {name}: the batch comes first (in the ONNX file it is dimension {place})")
     for item in lowered.inputs:
         if item.batch:
-            notes.append(f"input {item.name}: the batch comes first (in the ONNX file it is dimension {item.batch})")
+            notes.append(
+                f"input {item.name}: the batch comes first (in the ONNX file it is dimension {item.batch})"
+            )
     return notes

@@ -82,7 +82,9 @@ def read(path: str | Path) -> OnnxModel:
     graph = proto.graph
     constants = {item.name: _array(onnx, item, path) for item in graph.initializer}
     sparse = {item.values.name: _dense(onnx, item, path) for item in graph.sparse_initializer}
-    inputs = [_value(onnx, item) for item in graph.input if item.name not in constants and item.name not in sparse]
+    inputs = [
+        _value(onnx, item) for item in graph.input if item.name not in constants and item.name not in sparse
+    ]
     return OnnxModel(
         path=path,
         name=graph.name or path.stem,
@@ -116,7 +118,9 @@ def _library() -> Any:
 
 def _load(onnx: Any, path: Path) -> Any:
     if not path.is_file():
-        raise ExportError(f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'nothing there'}")
+        raise ExportError(
+            f"{path}: expected an ONNX file, got {'a folder' if path.is_dir() else 'nothing there'}"
+        )
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own class of error differs between its versions
@@ -143,9 +147,15 @@ def _opset(onnx: Any, path: Path, proto: Any) -> int:
     opset = next((found[domain] for domain in DOMAINS if domain in found), None)
     newest = int(onnx.defs.onnx_opset_version())
     if opset is None:
-        raise ExportError(f"{path}: expected operators of ONNX, got the domains {', '.join(sorted(found))} alone")
+        raise ExportError(
+            f"{path}: expected operators of ONNX, got the domains {', '.join(sorted(found))} alone"
+        )
     if not OLDEST_OPSET <= opset <= newest:
-        what = "export it with a newer one" if opset < OLDEST_OPSET else "export it with an older one, or install a newer onnx"
+        what = (
+            "export it with a newer one"
+            if opset < OLDEST_OPSET
+            else "export it with an older one, or install a newer onnx"
+        )
         raise ExportError(f"{path}: expected opset {OLDEST_OPSET} to {newest}, got {opset}; {what}")
     return opset
 

@@ -57,7 +57,7 @@ class Scope:
                 "permute",
                 [ref.value],
                 (shape[0], *(shape[place] for place in places)),
-                {"order": places},
+                {"order": [*places]},
                 name=f"{ref.value}.permute",
             )
         rest = iter(range(1, len(ref.dims)))
@@ -68,7 +68,9 @@ class Scope:
         """Name of a value that the network has as ONNX sees it, batch first."""
         if ref.group[1] - ref.group[0] != 1 or ref.batch != 0 or (ranks and ref.rank not in ranks):
             wanted = f"rank {' or '.join(map(str, ranks))}, batch first" if ranks else "the batch first"
-            raise Unsupported(f"a value of shape {list(ref.shape)}", f"{wanted}, and nothing multiplied into the batch")
+            raise Unsupported(
+                f"a value of shape {list(ref.shape)}", f"{wanted}, and nothing multiplied into the batch"
+            )
         return self.settled(ref).value
 
     def reshape(self, ref: Ref, target: Sizes) -> Ref:
@@ -129,7 +131,9 @@ class Call:
         found = self.given(index)
         if isinstance(found, Ref):
             return found
-        raise Unsupported(f"{self.op} of a constant as input {index}", f"{self.op} of a value that depends on the input")
+        raise Unsupported(
+            f"{self.op} of a constant as input {index}", f"{self.op} of a value that depends on the input"
+        )
 
     def const(self, index: int, what: str) -> np.ndarray | None:
         """A constant input; None where it is left out."""
@@ -140,7 +144,9 @@ class Call:
         """A constant input with its name."""
         found = self.given(index)
         if isinstance(found, Ref):
-            raise Unsupported(f"{self.op} whose {what} depends on the input", f"{self.op} with a constant {what}")
+            raise Unsupported(
+                f"{self.op} whose {what} depends on the input", f"{self.op} with a constant {what}"
+            )
         return found
 
     def needed(self, index: int, what: str) -> Const:
@@ -185,4 +191,16 @@ def float_array(array: np.ndarray) -> np.ndarray:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
-__all__ = ["Call", "Const", "Entry", "Lowering", "Ref", "Result", "Scope", "float_array", "plain", "prod", "weight_name"]
+__all__ = [
+    "Call",
+    "Const",
+    "Entry",
+    "Lowering",
+    "Ref",
+    "Result",
+    "Scope",
+    "float_array",
+    "plain",
+    "prod",
+    "weight_name",
+]

@@ -59,7 +59,9 @@ def sizes_of(model: OnnxModel, shapes: Mapping[str, Sequence[int]] | None) -> Si
     given = dict(shapes or {})
     for name in given:
         if name not in {item.name for item in inputs}:
-            raise ExportError(f"shapes: expected names of inputs ({', '.join(i.name for i in inputs)}), got {name!r}")
+            raise ExportError(
+                f"shapes: expected names of inputs ({', '.join(i.name for i in inputs)}), got {name!r}"
+            )
     named = {item.name: _names(item) for item in inputs}
     symbol = _batch_symbol([named[item.name] for item in inputs])
     found = [_sizes(item, named[item.name], symbol, given.get(item.name)) for item in inputs]
@@ -95,12 +97,18 @@ def with_batch(sizes: Sizes, batch: int | str) -> tuple[InputSizes, ...]:
 
 def _names(item: OnnxValue) -> tuple[int | str, ...]:
     if item.shape is None:
-        raise ExportError(f"input {item.name!r}: expected a known number of dimensions, got none; fix it with shapes=")
+        raise ExportError(
+            f"input {item.name!r}: expected a known number of dimensions, got none; fix it with shapes="
+        )
     if not item.shape:
-        raise ExportError(f"input {item.name!r}: expected a batch of examples, got a single number; make it a constant")
+        raise ExportError(
+            f"input {item.name!r}: expected a batch of examples, got a single number; make it a constant"
+        )
     if item.dtype.kind not in "fiub":
         raise ExportError(f"input {item.name!r}: expected numbers, got {item.dtype}")
-    return tuple(s or f"{item.name}.{place}" if isinstance(s, str) else s for place, s in enumerate(item.shape))
+    return tuple(
+        s or f"{item.name}.{place}" if isinstance(s, str) else s for place, s in enumerate(item.shape)
+    )
 
 
 def _batch_symbol(shapes: Sequence[tuple[int | str, ...]]) -> str | None:
@@ -122,16 +130,21 @@ def _sizes(
             f"the model with the batch in every input, or make this one a constant"
         )
     batch = places[0] if places else 0
-    sizes: list[int | str] = [BATCH if place == batch and symbol is not None else s for place, s in enumerate(named)]
+    sizes: list[int | str] = [
+        BATCH if place == batch and symbol is not None else s for place, s in enumerate(named)
+    ]
     if given is not None:
         _check_given(item, named, given, batch)
-        sizes = [s if place == batch and symbol is not None else int(given[place]) for place, s in enumerate(sizes)]
+        sizes = [
+            s if place == batch and symbol is not None else int(given[place]) for place, s in enumerate(sizes)
+        ]
     return InputSizes(name=item.name, dtype=item.dtype, sizes=tuple(sizes), batch=batch)
 
 
 def _check_given(item: OnnxValue, named: tuple[int | str, ...], given: Sequence[int], batch: int) -> None:
     fits = len(given) == len(named) and all(
-        isinstance(s, str) or s == int(g) or place == batch for place, (s, g) in enumerate(zip(named, given, strict=True))
+        isinstance(s, str) or s == int(g) or place == batch
+        for place, (s, g) in enumerate(zip(named, given, strict=True))
     )
     if not fits:
         raise ExportError(f"input {item.name!r}: expected sizes that fit {list(named)}, got {list(given)}")
@@ -146,6 +159,9 @@ def _example(found: Sequence[InputSizes]) -> str:
     common = {2: 224, 3: 224}
     texts = []
     for item in found:
-        sizes = [s if isinstance(s, int) else 1 if s == BATCH else common.get(p, 128) for p, s in enumerate(item.sizes)]
+        sizes = [
+            s if isinstance(s, int) else 1 if s == BATCH else common.get(p, 128)
+            for p, s in enumerate(item.sizes)
+        ]
         texts.append(f"{item.name!r}: ({', '.join(map(str, sizes))})")
     return "{" + ", ".join(texts) + "}"

@@ -39,7 +39,9 @@ def same_batch(first: Draft, other: Draft) -> None:
         if dict(a.attributes) != dict(b.attributes) or not all(
             _equal(a.weights[role], b.weights[role]) for role in a.weights
         ):
-            raise SizeWritten(f"node {a.name!r} ({a.op}): expected the same at every batch, got another one at another batch")
+            raise SizeWritten(
+                f"node {a.name!r} ({a.op}): expected the same at every batch, got another one at another batch"
+            )
 
 
 def with_length(first: Draft, other: Draft, lengths: Lengths) -> None:
@@ -50,9 +52,14 @@ def with_length(first: Draft, other: Draft, lengths: Lengths) -> None:
 
 
 def _check_nodes(first: Draft, other: Draft, what: str) -> None:
-    kinds = [[(node.op, node.name, node.inputs, sorted(node.weights)) for node in draft.nodes] for draft in (first, other)]
+    kinds = [
+        [(node.op, node.name, node.inputs, sorted(node.weights)) for node in draft.nodes]
+        for draft in (first, other)
+    ]
     if kinds[0] != kinds[1]:
-        differ = next((a for a, b in zip(*kinds, strict=False) if a != b), kinds[0][-1] if kinds[0] else ("", ""))
+        differ = next(
+            (a for a, b in zip(*kinds, strict=False) if a != b), kinds[0][-1] if kinds[0] else ("", "")
+        )
         raise SizeWritten(
             f"node {differ[1]!r} ({differ[0]}): the graph does something else at another {what}; export the model with that "
             f"dimension free, or keep it fixed"
@@ -73,7 +80,9 @@ def _node(first: Draft, other: Draft, a: DraftNode, b: DraftNode, lengths: Lengt
             )
     for role, weight in a.weights.items():
         if not _equal(weight, b.weights[role]) and not _leading(a, b):
-            raise SizeWritten(f"node {a.name!r} ({a.op}): its {role} depends on the length; fix the length with shapes=")
+            raise SizeWritten(
+                f"node {a.name!r} ({a.op}): its {role} depends on the length; fix the length with shapes="
+            )
     return replace(a, attributes=attributes)
 
 
@@ -81,7 +90,7 @@ def _shape(a: DraftNode, b: DraftNode, lengths: Lengths) -> list[Json]:
     shapes = [node.attributes["shape"] for node in (a, b)]
     assert all(isinstance(shape, list) for shape in shapes)
     sizes: list[Json] = []
-    for one, two in zip(*shapes, strict=True):  # type: ignore[arg-type]
+    for one, two in zip(*shapes, strict=True):
         if one == two:
             sizes.append(one)
         elif (one, two) == (lengths.first, lengths.other):
@@ -89,7 +98,9 @@ def _shape(a: DraftNode, b: DraftNode, lengths: Lengths) -> list[Json]:
         elif a.op == "reshape":
             sizes.append(REST)
         else:
-            raise SizeWritten(f"node {a.name!r} ({a.op}): a size is {one} at length {lengths.first}; fix the length with shapes=")
+            raise SizeWritten(
+                f"node {a.name!r} ({a.op}): a size is {one} at length {lengths.first}; fix the length with shapes="
+            )
     if sizes.count(REST) > 1:
         raise SizeWritten(f"node {a.name!r}: two sizes change with the length; fix the length with shapes=")
     return sizes
@@ -109,7 +120,9 @@ def _slice(first: Draft, other: Draft, a: DraftNode, b: DraftNode) -> dict[str, 
         elif one != two and one - sizes[0] == two - sizes[1]:
             found[key] = one - sizes[0]
         elif one != two:
-            raise SizeWritten(f"node {a.name!r} (slice): its {key} depends on the length; fix the length with shapes=")
+            raise SizeWritten(
+                f"node {a.name!r} (slice): its {key} depends on the length; fix the length with shapes="
+            )
     return found
 
 
@@ -126,5 +139,7 @@ def _leading(a: DraftNode, b: DraftNode) -> bool:
         shape = node.attributes["shape"]
         assert isinstance(shape, list)
         shapes.append([size for size in shape if isinstance(size, int)])
-    large, small = (node.weights["value"].values.reshape(shape) for node, shape in zip((a, b), shapes, strict=True))
+    large, small = (
+        node.weights["value"].values.reshape(shape) for node, shape in zip((a, b), shapes, strict=True)
+    )
     return np.array_equal(large[tuple(slice(0, size) for size in small.shape)], small)

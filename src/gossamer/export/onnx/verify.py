@@ -37,7 +37,9 @@ class Reference:
             results = self._run(self.outputs, dict(feeds))
         except Exception as error:  # other engines raise types of their own
             shapes = {name: list(array.shape) for name, array in feeds.items()}
-            raise ExportError(f"the ONNX file itself does not run on inputs of the shapes {shapes}: {str(error)[:300]}") from error
+            raise ExportError(
+                f"the ONNX file itself does not run on inputs of the shapes {shapes}: {str(error)[:300]}"
+            ) from error
         return dict(zip(self.outputs, results, strict=True))
 
 
@@ -176,5 +178,7 @@ def _densified(model: OnnxModel) -> Any:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
     del proto.graph.sparse_initializer[:]
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(model.constants[n], n) for n in sorted(model.sparse))
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(model.constants[n], n) for n in sorted(model.sparse)
+    )
     return proto

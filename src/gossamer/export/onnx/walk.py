@@ -21,7 +21,17 @@ from gossamer.export.onnx.values import Const, Entry, Ref
 
 _NEAREST = "a form made of the operators in docs/how-to/pack-an-onnx-file.md"
 _KEEP_NAMES = frozenset(
-    {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear", "Dropout"}
+    {
+        "Identity",
+        "Cast",
+        "Transpose",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "DequantizeLinear",
+        "Dropout",
+    }
 )
 _QUANTIZED = frozenset(
     {
@@ -29,9 +39,13 @@ _QUANTIZED = frozenset(
         *("ConvInteger", "MatMulInteger"),
     }
 )
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 _HINTS = {
-    **dict.fromkeys(_QUANTIZED, "the float32 file from before quantization: packing compresses the weights itself"),
+    **dict.fromkeys(
+        _QUANTIZED, "the float32 file from before quantization: packing compresses the weights itself"
+    ),
     **dict.fromkeys(_RANDOM, "values from the input"),
     "Loop": "a loop written out, or an LSTM or GRU node",
     "Scan": "a loop written out, or an LSTM or GRU node",
@@ -224,10 +238,14 @@ def _nearest(node: OnnxNode) -> str:
 
 def _report(model: OnnxModel, issues: Sequence[_Issue]) -> str:
     count = "a node" if len(issues) == 1 else f"{len(issues)} nodes"
-    lines = [f"{model.path}: {count} that the runtime lacks (opset {model.opset}, {model.producer or 'unknown producer'}):"]
+    lines = [
+        f"{model.path}: {count} that the runtime lacks (opset {model.opset}, {model.producer or 'unknown producer'}):"
+    ]
     for issue in issues:
         node, error = issue.node, issue.error
         what = f"{node.domain}.{node.op}" if node.domain else node.op
         title = what if error.reason == node.op else f"{what}: {error.reason}"
-        lines.append(f"  {title}\n    at node {node.name!r} -> {', '.join(node.outputs)}\n    nearest supported form: {error.nearest}")
+        lines.append(
+            f"  {title}\n    at node {node.name!r} -> {', '.join(node.outputs)}\n    nearest supported form: {error.nearest}"
+        )
     return "\n".join(lines)

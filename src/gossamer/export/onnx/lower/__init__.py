@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gossamer.export.onnx.lower import convolution, elementwise, normalization, pooling, products, reduction, shapes
+from gossamer.export.onnx.lower import (
+    convolution,
+    elementwise,
+    normalization,
+    pooling,
+    products,
+    reduction,
+    shapes,
+)
 from gossamer.export.onnx.scope import Lowering
 
 LOWERINGS: Mapping[str, Lowering] = {

@@ -43,7 +43,9 @@ def align(scope: Scope, entries: Sequence[Entry]) -> Aligned:
         first = max(refs, key=lambda ref: len(ref.dims))
     refs = [_regrouped(scope, ref, first) for ref in refs]
     rest = iter(refs)
-    operands = [next(rest).value if isinstance(entry, Ref) else _array(entry.array, rank, first) for entry in entries]
+    operands = [
+        next(rest).value if isinstance(entry, Ref) else _array(entry.array, rank, first) for entry in entries
+    ]
     shapes = [scope.shape(item) if isinstance(item, str) else item.shape for item in operands]
     try:
         shape = tuple(int(size) for size in np.broadcast_shapes(*shapes))
@@ -75,7 +77,11 @@ def _lifted(scope: Scope, ref: Ref, rank: int) -> Ref:
 def _regrouped(scope: Scope, ref: Ref, first: Ref) -> Ref:
     """With the batch, and what ONNX multiplied into it, where `first` has them."""
     grouped = [slice(*one.group) for one in (ref, first)]
-    if ref.order == first.order and ref.group == first.group and ref.dims[grouped[0]] == first.dims[grouped[1]]:
+    if (
+        ref.order == first.order
+        and ref.group == first.group
+        and ref.dims[grouped[0]] == first.dims[grouped[1]]
+    ):
         return ref
     if ref.group[0] != first.group[0] or ref.shape[ref.group[0]] != first.shape[first.group[0]]:
         raise Unsupported(

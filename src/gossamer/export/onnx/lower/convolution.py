@@ -11,6 +11,7 @@ import numpy as np
 from gossamer.export.draft import Unsupported, Weight, conv_attributes, sibling
 from gossamer.export.onnx.scope import Call, Lowering, float_array, weight_name
 from gossamer.export.onnx.values import Const, Ref, Sizes, plain
+from gossamer.graph.strict_json import Json
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
 
@@ -53,7 +54,9 @@ def image(call: Call, index: int = 0) -> Image:
     """The input as an image."""
     ref = call.ref(index)
     if ref.rank not in (3, 4):
-        raise Unsupported(f"{call.op} of a value of shape {list(ref.shape)}", f"{call.op} of [N, C, L] or [N, C, H, W]")
+        raise Unsupported(
+            f"{call.op} of a value of shape {list(ref.shape)}", f"{call.op} of [N, C, L] or [N, C, H, W]"
+        )
     value = call.scope.plain(ref, 3, 4)
     shape = call.scope.shape(value)
     if len(shape) == 3:
@@ -70,7 +73,9 @@ def window(call: Call, kernel: Any, flat: bool) -> Window:
         for values in (kernel, call.get("strides") or [1] * rank, call.get("dilations") or [1] * rank)
     ]
     if any(len(values) != rank for values in found):
-        raise Unsupported(f"{call.op} with a kernel of shape {found[0]}", f"{call.op} over one or two dimensions")
+        raise Unsupported(
+            f"{call.op} with a kernel of shape {found[0]}", f"{call.op} over one or two dimensions"
+        )
     pairs = [(1, values[0]) if flat else (values[0], values[1]) for values in found]
     return Window(kernel=pairs[0], stride=pairs[1], dilation=pairs[2])
 
@@ -88,7 +93,9 @@ def padding(call: Call, source: Image, w: Window) -> Pads:
     ends = []
     for size, reach, stride in zip(source.shape[2:], w.reach, w.stride, strict=True):
         total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        ends.append((total // 2, total - total // 2) if auto == "SAME_UPPER" else (total - total // 2, total // 2))
+        ends.append(
+            (total // 2, total - total // 2) if auto == "SAME_UPPER" else (total - total // 2, total // 2)
+        )
     return (ends[0][0], ends[1][0], ends[0][1], ends[1][1])
 
 
@@ -98,7 +105,9 @@ def spatial(shape: Sizes, w: Window, pads: Pads, *, ceil: bool = False) -> Sizes
     for place in (0, 1):
         room = shape[2 + place] + pads[place] + pads[place + 2] - w.reach[place]
         if room < 0:
-            raise Unsupported(f"a window of {w.kernel} over {list(shape[2:])}", "windows that fit into the padded image")
+            raise Unsupported(
+                f"a window of {w.kernel} over {list(shape[2:])}", "windows that fit into the padded image"
+            )
         sizes.append((-(-room // w.stride[place]) if ceil else room // w.stride[place]) + 1)
     return tuple(sizes)
 
@@ -109,7 +118,9 @@ def conv(call: Call) -> Ref:
     const = call.needed(1, "weight")
     weight = float_array(const.array)
     if weight.ndim != (3 if source.flat else 4):
-        raise Unsupported(f"Conv with a weight of shape {list(weight.shape)}", "one or two spatial dimensions")
+        raise Unsupported(
+            f"Conv with a weight of shape {list(weight.shape)}", "one or two spatial dimensions"
+        )
     if source.flat:
         weight = weight[:, :, None]
     groups = int(call.get("group", 1))
@@ -124,13 +135,19 @@ def conv(call: Call) -> Ref:
     return source.result(call, _emit(call, source, w, pads, groups, matrix, weight_name(const, call)))
 
 
-def _emit(call: Call, source: Image, w: Window, pads: Pads, groups: int, matrix: np.ndarray, name: str) -> str:
+def _emit(
+    call: Call, source: Image, w: Window, pads: Pads, groups: int, matrix: np.ndarray, name: str
+) -> str:
     weights = {"weight": Weight(name=name, values=matrix, only_dense=groups > 1)}
     bias = call.named(2, "bias")
     if bias is not None:
-        weights["bias"] = Weight(name=bias.name or sibling(name, "bias"), values=float_array(bias.array).reshape(-1))
+        weights["bias"] = Weight(
+            name=bias.name or sibling(name, "bias"), values=float_array(bias.array).reshape(-1)
+        )
     shape = (source.shape[0], matrix.shape[0], *spatial(source.shape, w, pads))
-    attributes = conv_attributes(kernel=w.kernel, stride=w.stride, padding=pads, dilation=w.dilation, groups=groups)
+    attributes = conv_attributes(
+        kernel=w.kernel, stride=w.stride, padding=pads, dilation=w.dilation, groups=groups
+    )
     return call.scope.emit("conv2d", [source.value], shape, attributes, weights)
 
 
@@ -143,11 +160,15 @@ def transposed(call: Call) -> Ref:
     const = call.needed(1, "weight")
     weight = float_array(const.array)
     if weight.ndim != (3 if source.flat else 4):
-        raise Unsupported(f"ConvTranspose with a weight of shape {list(weight.shape)}", "one or two spatial dimensions")
+        raise Unsupported(
+            f"ConvTranspose with a weight of shape {list(weight.shape)}", "one or two spatial dimensions"
+        )
     weight = weight[:, :, None] if source.flat else weight
     w = window(call, weight.shape[3:] if source.flat else weight.shape[2:], source.flat)
     if w.dilation != (1, 1):
-        raise Unsupported(f"ConvTranspose with the dilations {list(w.dilation)}", "ConvTranspose without dilation")
+        raise Unsupported(
+            f"ConvTranspose with the dilations {list(w.dilation)}", "ConvTranspose without dilation"
+        )
     groups = int(call.get("group", 1))
     pads, extra = _transposed_padding(call, source, w)
     (high, wide), (sh, sw) = w.kernel, w.stride
@@ -181,13 +202,17 @@ def transposed(call: Call) -> Ref:
     return source.result(call, value)
 
 
-def _cut(call: Call, value: str, axis: int, start: int, size: int, w: Window, pads: Pads, extra: tuple[int, int]) -> str:
+def _cut(
+    call: Call, value: str, axis: int, start: int, size: int, w: Window, pads: Pads, extra: tuple[int, int]
+) -> str:
     """Rows `start` .. of the full result; rows beyond it are those of the bias alone and only occur with output_padding."""
     place = axis - 2
     length = (size - 1) * w.stride[place] + w.kernel[place] - pads[place] - pads[place + 2] + extra[place]
     shape = call.scope.shape(value)
     if start + length > shape[axis]:
-        raise Unsupported("ConvTranspose whose output_padding reaches beyond the kernel", "a smaller output_padding")
+        raise Unsupported(
+            "ConvTranspose whose output_padding reaches beyond the kernel", "a smaller output_padding"
+        )
     if start == 0 and length == shape[axis]:
         return value
     attributes = {"axis": axis, "start": start, "stop": start + length, "step": 1}
@@ -209,7 +234,9 @@ def _transposed_padding(call: Call, source: Image, w: Window) -> tuple[Pads, tup
         total = (source.shape[2 + place] - 1) * w.stride[place] + pair[place] + w.kernel[place] - sizes[place]
         if total < 0:
             raise Unsupported(f"ConvTranspose with the output_shape {sizes}", "pads of at least 0")
-        ends.append((total - total // 2, total // 2) if auto != "SAME_UPPER" else (total // 2, total - total // 2))
+        ends.append(
+            (total - total // 2, total // 2) if auto != "SAME_UPPER" else (total // 2, total - total // 2)
+        )
     return (ends[0][0], ends[1][0], ends[0][1], ends[1][1]), pair
 
 
@@ -224,10 +251,13 @@ def pad(call: Call) -> Ref:
         full[axis], full[rank + axis] = amounts[place], amounts[place + len(amounts) // 2]
     if not any(full):
         return x
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(call.get("mode", "constant"))
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}.get(
+        call.get("mode", "constant")
+    )
     if mode is None or min(full) < 0:
         raise Unsupported(
-            f"Pad with the mode {call.get('mode')!r} and the amounts {full}", "amounts of at least 0 with constant, reflect or edge"
+            f"Pad with the mode {call.get('mode')!r} and the amounts {full}",
+            "amounts of at least 0 with constant, reflect or edge",
         )
     value = call.number(2, "value", 0.0) if mode == "constant" else 0.0
     return _padded(call, x, full, mode, float(value or 0.0))
@@ -241,7 +271,12 @@ def _padded(call: Call, x: Ref, full: list[int], mode: str, value: float) -> Ref
             place = x.net_axis(axis)
             before[place], after[place] = full[axis], full[x.rank + axis]
     out = tuple(size + b + a for size, b, a in zip(shape, before, after, strict=True))
-    attributes = {"before": before[1:], "after": after[1:], "mode": mode, "value": value}
+    attributes: dict[str, Json] = {
+        "before": [*before[1:]],
+        "after": [*after[1:]],
+        "mode": mode,
+        "value": value,
+    }
     made = call.scope.emit("pad", [x.value], out, attributes)
     return replace(x, value=made, dims=tuple(out[place] for place in x.order))
 

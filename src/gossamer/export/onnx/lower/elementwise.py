@@ -28,7 +28,10 @@ def affine(call: Call, ref: Ref, scale: float, shift: float) -> Ref:
         return ref
     shape = call.scope.shape(ref.value)
     if len(shape) == 4:
-        return replace(ref, value=channel_affine(call.scope, ref.value, np.full(shape[1], scale), np.full(shape[1], shift)))
+        return replace(
+            ref,
+            value=channel_affine(call.scope, ref.value, np.full(shape[1], scale), np.full(shape[1], shift)),
+        )
     return call.like(ref, "affine", {"scale": scale, "shift": shift})
 
 
@@ -39,7 +42,9 @@ def channel_affine(scope: Scope, value: str, scale: np.ndarray, shift: np.ndarra
         "scale": Weight(name=f"{name}.scale", values=np.asarray(scale, np.float64)),
         "shift": Weight(name=f"{name}.shift", values=np.asarray(shift, np.float64)),
     }
-    return scope.draft.emit("channel_affine", [value], scope.draft.shapes[value], weights=weights, reserved=name).value
+    return scope.draft.emit(
+        "channel_affine", [value], scope.draft.shapes[value], weights=weights, reserved=name
+    ).value
 
 
 def binary(op: str) -> Lowering:
@@ -57,7 +62,9 @@ def binary(op: str) -> Lowering:
     return lower
 
 
-def _with_constant(call: Call, op: str, like: Ref, first: str | np.ndarray, second: str | np.ndarray) -> Ref | None:
+def _with_constant(
+    call: Call, op: str, like: Ref, first: str | np.ndarray, second: str | np.ndarray
+) -> Ref | None:
     """x op c and c op x as an affine map of all numbers or of channels; None where it is neither."""
     swapped = isinstance(first, np.ndarray)
     value, constant = (second, first) if swapped else (first, second)
@@ -134,8 +141,10 @@ def prelu(call: Call) -> Ref:
     negative = call.like(x, "clamp", {"low": None, "high": 0.0})
     found = align(call.scope, [negative, slope])
     part = _with_constant(call, "mul", found.like, *found.operands)
-    scaled = part if part is not None else found.result(
-        call.scope.emit("mul", found.names(call.scope), found.shape)
+    scaled = (
+        part
+        if part is not None
+        else found.result(call.scope.emit("mul", found.names(call.scope), found.shape))
     )
     both = align(call.scope, [call.like(x, "relu"), scaled])
     return both.result(call.scope.emit("add", both.names(call.scope), both.shape))
@@ -159,7 +168,9 @@ def selu(call: Call) -> Ref:
 def celu(call: Call) -> Ref:
     """alpha elu(x / alpha, 1)."""
     alpha = float(call.get("alpha", 1.0))
-    return affine(call, call.like(affine(call, call.ref(), 1 / alpha, 0.0), "elu", {"alpha": 1.0}), alpha, 0.0)
+    return affine(
+        call, call.like(affine(call, call.ref(), 1 / alpha, 0.0), "elu", {"alpha": 1.0}), alpha, 0.0
+    )
 
 
 def softsign(call: Call) -> Ref:

@@ -51,7 +51,9 @@ def layer_norm(call: Call) -> Ref:
 def _last(call: Call, x: Ref, count: int) -> Ref:
     """With ONNX's last `count` dimensions last in the network."""
     if x.group[1] > len(x.dims) - count:
-        raise Unsupported(f"{call.op} over the batch of {list(x.shape)}", f"{call.op} over dimensions after it")
+        raise Unsupported(
+            f"{call.op} over the batch of {list(x.shape)}", f"{call.op} over dimensions after it"
+        )
     rank = len(x.dims)
     return x if x.order[rank - count :] == tuple(range(rank - count, rank)) else call.scope.settled(x)
 
@@ -115,7 +117,9 @@ def lp_norm(call: Call) -> Ref:
     small = (*shape[:place], 1, *shape[place + 1 :])
     emit = call.scope.emit
     if int(call.get("p", 2)) == 2:
-        squares = emit("sum", [emit("mul", [x.value, x.value], shape)], small, {"axes": [place], "keep": True})
+        squares = emit(
+            "sum", [emit("mul", [x.value, x.value], shape)], small, {"axes": [place], "keep": True}
+        )
         norm = emit("sqrt", [squares], small)
     else:
         norm = emit("sum", [emit("abs", [x.value], shape)], small, {"axes": [place], "keep": True})
@@ -127,7 +131,11 @@ def lrn(call: Call) -> Ref:
     convolution with a band of ones."""
     value = call.scope.plain(call.ref(), 4)
     shape, size = call.scope.shape(value), int(call.get("size"))
-    alpha, beta, k = float(call.get("alpha", 1e-4)), float(call.get("beta", 0.75)), float(call.get("bias", 1.0))
+    alpha, beta, k = (
+        float(call.get("alpha", 1e-4)),
+        float(call.get("beta", 0.75)),
+        float(call.get("bias", 1.0)),
+    )
     emit, channels = call.scope.emit, shape[1]
     rows, columns = np.indices((channels, channels))
     band = (columns >= rows - (size - 1) // 2) & (columns <= rows + size // 2)

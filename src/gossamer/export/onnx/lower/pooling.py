@@ -91,7 +91,11 @@ def resize(call: Call) -> Ref:
     if mode == "nearest":
         attributes = _nearest(call, source.shape[2:], out, factors, half)
     else:
-        attributes = {"scale": _steps(source.shape[2:], out, factors, corners), "mode": "bilinear", "align_corners": corners}
+        attributes = {
+            "scale": _steps(source.shape[2:], out, factors, corners),
+            "mode": "bilinear",
+            "align_corners": corners,
+        }
     value = call.scope.emit(
         "upsample", [source.value], (*source.shape[:2], *out), {"output": [*out], **attributes}
     )
@@ -117,10 +121,18 @@ def _scales(call: Call, x: Ref) -> tuple[list[float], list[int]]:
     axes = call.get("axes")
     if axes is not None:
         places = {int(axis) % x.rank: index for index, axis in enumerate(axes)}
-        scales = None if scales is None else [scales[places[a]] if a in places else 1.0 for a in range(x.rank)]
-        sizes = None if sizes is None else [sizes[places[a]] if a in places else x.shape[a] for a in range(x.rank)]
+        scales = (
+            None if scales is None else [scales[places[a]] if a in places else 1.0 for a in range(x.rank)]
+        )
+        sizes = (
+            None
+            if sizes is None
+            else [sizes[places[a]] if a in places else x.shape[a] for a in range(x.rank)]
+        )
     if scales is not None:
-        return [float(s) for s in scales], [int(np.floor(n * s)) for n, s in zip(x.shape, scales, strict=True)]
+        return [float(s) for s in scales], [
+            int(np.floor(n * s)) for n, s in zip(x.shape, scales, strict=True)
+        ]
     if sizes is None or call.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Unsupported("Resize without sizes, or with a policy", "Resize with constant scales or sizes")
     return [o / n for o, n in zip(sizes, x.shape, strict=True)], sizes
@@ -134,18 +146,25 @@ def _mode(call: Call) -> tuple[str, bool, bool]:
     if call.op == "Upsample" or call.opset == 10:
         kind = "asymmetric"
     fits = (
-        kind in ("half_pixel", "pytorch_half_pixel", "align_corners") if mode == "bilinear" else kind != "align_corners"
+        kind in ("half_pixel", "pytorch_half_pixel", "align_corners")
+        if mode == "bilinear"
+        else kind != "align_corners"
     )
     if mode not in ("nearest", "bilinear") or not fits or call.get("antialias", 0) or "crop" in kind:
         raise Unsupported(
-            f"{call.op} with the mode {mode} and {kind}", "nearest, or linear with half_pixel or align_corners"
+            f"{call.op} with the mode {mode} and {kind}",
+            "nearest, or linear with half_pixel or align_corners",
         )
     return mode, kind == "align_corners", kind == "half_pixel"
 
 
-def _nearest(call: Call, sizes: tuple[int, ...], out: list[int], factors: list[float], half: bool) -> dict[str, Json]:
+def _nearest(
+    call: Call, sizes: tuple[int, ...], out: list[int], factors: list[float], half: bool
+) -> dict[str, Json]:
     """The network takes floor(i scale); other roundings are the same where the factor is whole."""
-    kind = call.get("nearest_mode", "round_prefer_floor") if call.op == "Resize" and call.opset > 10 else "floor"
+    kind = (
+        call.get("nearest_mode", "round_prefer_floor") if call.op == "Resize" and call.opset > 10 else "floor"
+    )
     for size, count, factor in zip(sizes, out, factors, strict=True):
         i = np.arange(count)
         place = (i + 0.5) / factor - 0.5 if half else i / factor
@@ -155,9 +174,12 @@ def _nearest(call: Call, sizes: tuple[int, ...], out: list[int], factors: list[f
             "round_prefer_floor": np.ceil(place - 0.5),
             "round_prefer_ceil": np.floor(place + 0.5),
         }[kind]
-        if not np.array_equal(np.clip(rounded, 0, size - 1), np.minimum(np.floor(i * (1.0 / factor)), size - 1)):
+        if not np.array_equal(
+            np.clip(rounded, 0, size - 1), np.minimum(np.floor(i * (1.0 / factor)), size - 1)
+        ):
             raise Unsupported(
-                f"Resize to the nearest pixel by {factor:g} with {kind}", "whole factors, or asymmetric with floor"
+                f"Resize to the nearest pixel by {factor:g} with {kind}",
+                "whole factors, or asymmetric with floor",
             )
     return {"scale": [1.0 / f for f in factors], "mode": "nearest", "align_corners": False}
 

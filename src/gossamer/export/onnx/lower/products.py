@@ -22,7 +22,10 @@ def linear(call: Call, x: Ref, matrix: np.ndarray, name: str, bias: Weight | Non
         x = call.scope.settled(x)
     shape = call.scope.shape(x.value)
     if shape[-1] != matrix.shape[1]:
-        raise Unsupported(f"a product of {list(x.shape)} with a matrix [{matrix.shape[1]}, {matrix.shape[0]}]", "equal inner sizes")
+        raise Unsupported(
+            f"a product of {list(x.shape)} with a matrix [{matrix.shape[1]}, {matrix.shape[0]}]",
+            "equal inner sizes",
+        )
     weights = {"weight": Weight(name=name, values=np.ascontiguousarray(matrix))}
     if bias is not None:
         weights["bias"] = bias
@@ -80,7 +83,9 @@ def product(call: Call, a: Entry, b: Entry) -> Ref:
     """Of two values, or of a value and a constant with more than two dimensions."""
     shapes = [entry.shape if isinstance(entry, Ref) else entry.array.shape for entry in (a, b)]
     if min(len(shape) for shape in shapes) < 2:
-        raise Unsupported(f"MatMul of the shapes {list(shapes[0])} and {list(shapes[1])}", "at least [M, K] x [K, P]")
+        raise Unsupported(
+            f"MatMul of the shapes {list(shapes[0])} and {list(shapes[1])}", "at least [M, K] x [K, P]"
+        )
     first, second, like = pair(call, a, b)
     shape_a, shape_b = call.scope.shape(first), call.scope.shape(second)
     if shape_a[-1] != shape_b[-2]:
@@ -103,7 +108,8 @@ def pair(call: Call, a: Entry, b: Entry) -> tuple[str, str, Ref]:
         if isinstance(entry, Ref):
             if entry.group[1] > len(entry.dims) - 2:
                 raise Unsupported(
-                    f"a product of a value of shape {list(entry.shape)} along the batch", "products of [N, ..., M, K]"
+                    f"a product of a value of shape {list(entry.shape)} along the batch",
+                    "products of [N, ..., M, K]",
                 )
             heads.append(call.scope.settled(entry))
         else:
@@ -120,7 +126,9 @@ def pair(call: Call, a: Entry, b: Entry) -> tuple[str, str, Ref]:
                     "the batch in the same place",
                 )
             if entry.dims[slice(*entry.group)] != like.dims[slice(*like.group)]:
-                raise Unsupported("a product of values that multiply the batch differently", "equal leading dimensions")
+                raise Unsupported(
+                    "a product of values that multiply the batch differently", "equal leading dimensions"
+                )
             names.append(entry.value)
         else:
             first, last = like.group
@@ -137,11 +145,17 @@ def pair(call: Call, a: Entry, b: Entry) -> tuple[str, str, Ref]:
 def attention(call: Call) -> Ref | tuple[Ref | None, ...]:
     """Attention of opset 23: [N, heads, T, D] or [N, T, heads D], without a cache of keys."""
     if any(call.given(index) is not None for index in (4, 5, 6)) or any(call.node.outputs[1:]):
-        raise Unsupported("Attention with past keys, or with more than one output", "Attention of q, k, v and a mask")
+        raise Unsupported(
+            "Attention with past keys, or with more than one output", "Attention of q, k, v and a mask"
+        )
     if call.get("softcap", 0.0) or call.get("qk_matmul_output_mode", 0):
         raise Unsupported("Attention with softcap", "Attention without softcap")
     flat = call.ref().rank == 3
-    heads = [int(call.get("q_num_heads", 0)), int(call.get("kv_num_heads", 0)), int(call.get("kv_num_heads", 0))]
+    heads = [
+        int(call.get("q_num_heads", 0)),
+        int(call.get("kv_num_heads", 0)),
+        int(call.get("kv_num_heads", 0)),
+    ]
     q, k, v = (_heads(call, call.ref(i), heads[i]) if flat else call.ref(i) for i in range(3))
     if q.shape[1] != k.shape[1]:
         k, v = (_repeated(call, x, q.shape[1] // k.shape[1]) for x in (k, v))
@@ -187,7 +201,9 @@ def _repeated(call: Call, x: Ref, times: int) -> Ref:
     value = call.scope.plain(x, 4)
     n, heads, steps, size = call.scope.shape(value)
     split = call.scope.as_shape(value, (n, heads, 1, steps, size))
-    wide = call.scope.emit("expand", [split], (n, heads, times, steps, size), {"shape": [heads, times, steps, size]})
+    wide = call.scope.emit(
+        "expand", [split], (n, heads, times, steps, size), {"shape": [heads, times, steps, size]}
+    )
     shape = (n, heads * times, steps, size)
     return plain(call.scope.as_shape(wide, shape), shape)
 

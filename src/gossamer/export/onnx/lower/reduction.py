@@ -23,7 +23,7 @@ def reduction(op: str, before: str | None = None, after: str | None = None) -> L
             x = replace(x, value=call.scope.emit("mul", [x.value, x.value], call.scope.shape(x.value)))
         elif before is not None:
             x = call.like(x, before)
-        made = reduce(call, x, op, range(x.rank) if not axes else axes, keep=bool(call.get("keepdims", 1)))
+        made = reduce(call, x, op, axes or range(x.rank), keep=bool(call.get("keepdims", 1)))
         return made if after is None else call.like(made, after)
 
     return lower

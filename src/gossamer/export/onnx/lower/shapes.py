@@ -84,14 +84,18 @@ def concat(call: Call) -> Ref:
         refs = [call.scope.settled(ref) for ref in refs]
     first = refs[0]
     if any((ref.order, ref.group) != (first.order, first.group) for ref in refs):
-        raise Unsupported("a concatenation of values whose batch lies in different dimensions", "the batch in one place")
+        raise Unsupported(
+            "a concatenation of values whose batch lies in different dimensions", "the batch in one place"
+        )
     axis = int(call.get("axis"))
     net = first.net_axis(axis)
     rest = iter(refs)
     names = [next(rest).value if isinstance(e, Ref) else _constant(call.scope, e, first) for e in entries]
     names = [name for name in names if name]
     while len(names) > 1:
-        names = [_joined(call.scope, names[i : i + MAX_INPUTS], net) for i in range(0, len(names), MAX_INPUTS)]
+        names = [
+            _joined(call.scope, names[i : i + MAX_INPUTS], net) for i in range(0, len(names), MAX_INPUTS)
+        ]
     shape = call.scope.shape(names[0])
     return replace(first, value=names[0], dims=tuple(shape[place] for place in first.order))
 
@@ -110,7 +114,9 @@ def _constant(scope: Scope, const: Const, first: Ref) -> str:
     if array.size == 0:
         return ""
     if first.group[1] - first.group[0] != 1:
-        raise Unsupported("a concatenation of a constant with a value whose batch is multiplied", "the batch alone")
+        raise Unsupported(
+            "a concatenation of a constant with a value whose batch is multiplied", "the batch alone"
+        )
     one = same_for_all(array, first.batch).array
     return scope.constant(one.transpose(np.argsort(first.order))[0])
 
@@ -139,7 +145,9 @@ def part(call: Call, x: Ref, axis: int, start: int, stop: int, step: int = 1) ->
     net = x.net_axis(axis)
     count = len(range(start, min(stop, size), step))
     if count < 1:
-        raise Unsupported(f"an empty slice {start}:{stop}:{step} of {size}", "slices with at least one element")
+        raise Unsupported(
+            f"an empty slice {start}:{stop}:{step} of {size}", "slices with at least one element"
+        )
     shape = call.scope.shape(x.value)
     attributes: dict[str, Json] = {"axis": net, "start": start, "stop": stop, "step": step}
     value = call.scope.emit("slice", [x.value], (*shape[:net], count, *shape[net + 1 :]), attributes)
@@ -188,7 +196,9 @@ def gather(call: Call) -> Ref:
         shape = tuple(n for place, n in enumerate(call.scope.shape(taken.value)) if place != x.net_axis(axis))
         return reduced(taken, call.scope.as_shape(taken.value, shape), [taken.place(axis)], keep=False)
     if places.ndim != 1:
-        raise Unsupported(f"Gather with indices of shape {list(places.shape)}", "Gather with one index or a list of them")
+        raise Unsupported(
+            f"Gather with indices of shape {list(places.shape)}", "Gather with one index or a list of them"
+        )
     return _taken(call, x, axis % x.rank, flat)
 
 
