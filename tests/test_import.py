@@ -39,6 +39,7 @@ def test_listing_names_loads_nothing():
         "export.fold",
         "export.weights",
         "export.arguments",
+        "export.onnx",
     ],
 )
 def test_lower_floors_load_no_torch(module):

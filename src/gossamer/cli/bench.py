@@ -23,7 +23,8 @@ CALIBRATION_IMAGES = 300
 
 def bench(
     file: Annotated[
-        str, typer.Argument(metavar="FILE|MODEL", help="A packed file, or package.module:callable.")
+        str,
+        typer.Argument(metavar="FILE|MODEL", help="A packed file, an ONNX file, or package.module:callable."),
     ],
     dense: Annotated[
         Path | None, typer.Option(help="Packed file of the dense twin, if it was trained.")
@@ -80,6 +81,7 @@ def bench(
     from json import dumps
 
     from gossamer.bench import DEFAULT_ENGINES, Settings, Variant, compare
+    from gossamer.cli.subjects import Sizes, is_onnx, onnx_packed
     from gossamer.files import write_atomic
 
     output = Output(json)
@@ -95,10 +97,17 @@ def bench(
             raise RuntimeFailure(
                 f"--sparsity, --pattern and --masks prune package.module:callable; {file} is what it is"
             )
+        elif is_onnx(file):
+            sizes = Sizes(input_shape=input, max_batch=max(*batches, 2))
+            packed = Path(scratch) / "packed.safetensors"
+            onnx_packed(file, packed, weights=weights, sizes=sizes, pattern=None, dtype=dtype)
+            variants = [Variant(packed=packed)]
         elif Path(file).is_file():
             variants = [Variant(packed=Path(file))]
         else:
-            raise RuntimeFailure(f"{file}: expected a packed file or package.module:callable; no such file")
+            raise RuntimeFailure(
+                f"{file}: expected a packed file, an ONNX file or package.module:callable; no such file"
+            )
         results = [
             result
             for count in counts

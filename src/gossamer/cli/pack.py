@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gossamer.cli.output import Json, Output
+from gossamer.cli.subjects import Sizes, is_onnx
 from gossamer.errors import FileError
+
+if TYPE_CHECKING:
+    from gossamer.export import PackReport
 
 
 def pack(
     source: Annotated[
-        str, typer.Argument(metavar="RUN_DIR|MODEL", help="Folder of a run, or package.module:callable.")
+        str,
+        typer.Argument(
+            metavar="RUN_DIR|MODEL|FILE.onnx", help="Folder of a run, package.module:callable, or ONNX file."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The packed file. Default: NAME.gsm.safetensors.")
@@ -30,6 +37,9 @@ def pack(
         str | None, typer.Option(help="float16 or float32. Default: the recipe's, else float16.")
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Largest batch that the file promises.")] = 64,
+    max_length: Annotated[
+        int, typer.Option(help="For FILE.onnx with a free sequence length: the largest one.")
+    ] = 512,
     json: Json = False,
 ) -> None:
     """Pack a finished network into one small file that runs without torch.
@@ -40,10 +50,17 @@ def pack(
     Examples:
       gossamer pack runs/fashion-mnist-resnet20-gradual -o model.safetensors
       gossamer pack mypackage.nets:small --weights small.pt --input 1x3x224x224 -o small.safetensors
+      gossamer pack resnet50-sparse.onnx -o resnet50.safetensors
     """
-    from gossamer.cli.subjects import subject_of
+    from gossamer.cli.subjects import onnx_packed, subject_of
 
     output = Output(json)
+    if is_onnx(source):
+        path = out or Path(f"{Path(source).stem}.gsm.safetensors")
+        sizes = Sizes(input_shape=input, max_batch=max_batch, max_length=max_length)
+        report = onnx_packed(source, path, weights=weights, sizes=sizes, pattern=pattern, dtype=dtype)
+        _tell(output, path, report)
+        return
     subject = subject_of(source, weights=weights, input_shape=input)
     for note in subject.notes:
         output.say(note)
@@ -69,6 +86,10 @@ def pack(
         metrics=subject.metrics,
         license=subject.licence,
     )
+    _tell(output, path, done)
+
+
+def _tell(output: Output, path: Path, done: PackReport) -> None:
     output.say(str(done))
     output.say(f"wrote {path} ({path.stat().st_size:,} bytes); measure it with: gossamer bench {path}")
     output.result({"file": str(path), "bytes": path.stat().st_size, **done.to_json()})

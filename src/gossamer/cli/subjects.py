@@ -15,6 +15,7 @@ from gossamer.errors import CheckpointError, RecipeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from gossamer.export import PackReport
     from gossamer.graph import ImagePreprocessing
 
 
@@ -35,6 +36,53 @@ class NetworkSubject:
     licence: str | None = None
     spec: str = field(default="")
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Sizes of an ONNX file's input. input_shape: as --input gives it."""
+
+    input_shape: str | None
+    max_batch: int
+    max_length: int = 512
+
+
+def is_onnx(source: str) -> bool:
+    """Whether a name is that of an ONNX file.
+
+    >>> is_onnx("resnet.onnx"), is_onnx("model.safetensors")
+    (True, False)
+    """
+    return Path(source).suffix.lower() == ".onnx"
+
+
+def onnx_packed(
+    source: str, path: Path, *, weights: Path | None, sizes: Sizes, pattern: str | None, dtype: str | None
+) -> PackReport:
+    """Pack an ONNX file into `path`. Needs no torch."""
+    from gossamer.export.arguments import parse_shape
+    from gossamer.export.onnx import input_names, pack_onnx
+
+    if weights is not None:
+        raise RecipeError("--weights belongs to package.module:callable; an ONNX file holds its weights")
+    shapes = None
+    if sizes.input_shape is not None:
+        names = input_names(source)
+        if len(names) != 1:
+            raise RecipeError(
+                f"--input: expected an ONNX file with one input, got {', '.join(names)}; in Python: "
+                f"gossamer.export.pack_onnx(…, shapes={{NAME: SIZES}})"
+            )
+        shapes = {names[0]: parse_shape(sizes.input_shape)}
+    return pack_onnx(
+        source,
+        path,
+        shapes=shapes,
+        pattern=pattern,
+        dtype=dtype or "float16",
+        max_batch=sizes.max_batch,
+        max_length=sizes.max_length,
+    )
 
 
 def subject_of(source: str, *, weights: Path | None, input_shape: str | None) -> NetworkSubject:

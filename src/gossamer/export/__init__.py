@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gossamer.export.arguments import parse_shape
+    from gossamer.export.onnx import pack_onnx
     from gossamer.export.packing import pack
     from gossamer.export.report import PackReport, Verification, WeightReport
-    from gossamer.export.spec import example_of, load_model, parse_shape, resolve_callable
+    from gossamer.export.spec import example_of, load_model, resolve_callable
 
 _NAMES = {
     "PackReport": "report",
@@ -18,7 +20,8 @@ _NAMES = {
     "example_of": "spec",
     "load_model": "spec",
     "pack": "packing",
-    "parse_shape": "spec",
+    "pack_onnx": "onnx",
+    "parse_shape": "arguments",
     "resolve_callable": "spec",
 }
 
@@ -29,6 +32,7 @@ __all__ = [
     "example_of",
     "load_model",
     "pack",
+    "pack_onnx",
     "parse_shape",
     "resolve_callable",
 ]

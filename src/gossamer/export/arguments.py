@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gossamer.export.subject import Subject
 
 MAX_BATCH = 65536
+_SHAPE = re.compile(r"\d+(x\d+)*")
+_MAX_ELEMENTS = 2**31
 
 
 class HasMasks(Protocol):
@@ -28,6 +31,23 @@ class HasMasks(Protocol):
     @property
     def masks(self) -> Mapping[str, Tensor]:
         """Masks by parameter name."""
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Sizes of an input, batch first.
+
+    >>> parse_shape("1x3x224x224")
+    (1, 3, 224, 224)
+    """
+    sizes = tuple(int(part) for part in text.lower().split("x")) if _SHAPE.fullmatch(text.lower()) else ()
+    count = 1
+    for size in sizes:
+        count *= size
+    if not sizes or not 1 <= count <= _MAX_ELEMENTS or len(sizes) > 8:
+        raise ExportError(
+            f"input shape: expected sizes joined by x, batch first, as in 1x3x224x224, got {text!r}"
+        )
+    return sizes
 
 
 def checked_target(path: str | Path, *, dtype: object, max_batch: object, tolerance: object) -> Path:

@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,26 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import ExportError
-
-_SHAPE = re.compile(r"\d+(x\d+)*")
-_MAX_ELEMENTS = 2**31
-
-
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Sizes of an input, batch first.
-
-    >>> parse_shape("1x3x224x224")
-    (1, 3, 224, 224)
-    """
-    sizes = tuple(int(part) for part in text.lower().split("x")) if _SHAPE.fullmatch(text.lower()) else ()
-    count = 1
-    for size in sizes:
-        count *= size
-    if not sizes or not 1 <= count <= _MAX_ELEMENTS or len(sizes) > 8:
-        raise ExportError(
-            f"input shape: expected sizes joined by x, batch first, as in 1x3x224x224, got {text!r}"
-        )
-    return sizes
+from gossamer.export.arguments import parse_shape
 
 
 def example_of(text: str, *, seed: int = 0) -> Tensor:

@@ -5,5 +5,6 @@ fuse: patterns that exporters write out; packing: the whole way.
 """
 
 from gossamer.export.onnx.packing import pack_onnx
+from gossamer.export.onnx.sizes import input_names
 
-__all__ = ["pack_onnx"]
+__all__ = ["input_names", "pack_onnx"]

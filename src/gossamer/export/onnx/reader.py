@@ -62,15 +62,6 @@ class OnnxModel:
     proto: Any
 
 
-def is_onnx(path: str | Path) -> bool:
-    """Whether a name is that of an ONNX file.
-
-    >>> is_onnx("resnet.onnx"), is_onnx("model.safetensors")
-    (True, False)
-    """
-    return Path(path).suffix.lower() == ".onnx"
-
-
 def read(path: str | Path) -> OnnxModel:
     """The model of a file; ExportError says what is wrong with it."""
     onnx = _library()

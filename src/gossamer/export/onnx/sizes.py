@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from gossamer.errors import ExportError
-from gossamer.export.onnx.reader import OnnxModel, OnnxValue
+from gossamer.export.onnx.reader import OnnxModel, OnnxValue, read
 from gossamer.export.onnx.symbolic import LENGTH
 from gossamer.export.onnx.walk import WalkInput, needed
 
@@ -80,6 +81,13 @@ def sizes_of(model: OnnxModel, shapes: Mapping[str, Sequence[int]] | None) -> Si
     fixed = None if symbol is not None else int(found[0].sizes[found[0].batch])
     done = tuple(_renamed(item, lengths) for item in found)
     return Sizes(inputs=done, fixed=fixed, has_length=bool(lengths))
+
+
+def input_names(path: str | Path) -> list[str]:
+    """Names of the inputs of an ONNX file that its outputs depend on."""
+    model = read(path)
+    used = {name for node in needed(model) for name in node.inputs}
+    return [item.name for item in model.inputs if item.name in used]
 
 
 def with_batch(sizes: Sizes, batch: int | str) -> tuple[InputSizes, ...]:
