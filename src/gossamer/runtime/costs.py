@@ -1,4 +1,4 @@
-"""What each layer of a network costs: multiply-accumulates of one example, kept and stored weights, bytes."""
+"""What each layer of a network costs: multiply-accumulates of one example at the greatest length, kept and stored weights, bytes."""
 
 from collections.abc import Mapping
 from math import prod
@@ -13,18 +13,22 @@ Row: TypeAlias = dict[str, Any]
 
 def reference_rows(network: Network, weights: Mapping[str, PackedMatrix]) -> list[Row]:
     """The rows of `Session.layers()` where the NumPy reference runs: same keys as the native ones."""
-    shapes = infer_shapes(network, weights, {symbol: dim.min for symbol, dim in network.dims.items()})
+    length = network.length
+    sizes = {symbol: dim.max if symbol == length else dim.min for symbol, dim in network.dims.items()}
+    shapes = infer_shapes(network, weights, sizes)
     return [_row(node, shapes, weights) for node in network.nodes]
 
 
 def _row(node: Node, shapes: Mapping[str, Shape], weights: Mapping[str, PackedMatrix]) -> Row:
     stored = [weights[name] for name in node.weights.values()]
-    matrix = weights.get(node.weights.get("weight", ""))
-    uses = 0  # how often one example uses each weight of the matrix
-    if matrix is not None and node.op in ("conv2d", "linear"):
-        uses = prod(shapes[node.outputs[0]][1:]) // matrix.shape[0]
-    kept = matrix.num_kept if matrix is not None else 0
-    total = prod(matrix.shape) if matrix is not None else 0
+    matrices = [weight for weight in stored if len(weight.shape) == 2]
+    kept = sum(matrix.num_kept for matrix in matrices)
+    total = sum(prod(matrix.shape) for matrix in matrices)
+    uses = 0  # how often one example uses each weight of the matrices
+    if node.op in ("conv2d", "linear"):
+        uses = prod(shapes[node.outputs[0]][1:]) // matrices[0].shape[0]
+    elif node.op in ("lstm", "gru"):
+        uses = shapes[node.outputs[0]][1]
     return {
         "name": node.name,
         "op": node.op,

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
@@ -17,21 +17,26 @@ from gossamer.graph.strict_json import Json
 from gossamer.runtime import memory
 from gossamer.runtime.costs import Row, reference_rows
 from gossamer.runtime.reference import ReferenceExecutor
+from gossamer.runtime.states import States
 
+Inputs: TypeAlias = dict[str, NDArray[np.generic]]
 Arrays: TypeAlias = dict[str, NDArray[np.float32]]
 
 
 class Engine(Protocol):
-    """Runs the network of one file on checked inputs."""
+    """Runs the network of one file on checked inputs; inputs that are states may be missing, and are then those kept."""
 
     name: str
     manifest: Mapping[str, Json]
 
-    def run(self, inputs: Arrays, batch: int) -> Arrays:
+    def run(self, inputs: Inputs, batch: int, length: int) -> Arrays:
         """Outputs by name."""
 
-    def profile(self, inputs: Arrays, batch: int) -> list[Row]:
+    def profile(self, inputs: Inputs, batch: int, length: int) -> list[Row]:
         """Rows of one run, with seconds."""
+
+    def reset(self) -> None:
+        """States become zero."""
 
     def describe(self) -> dict[str, Any]:
         """isa, threads, arena_bytes, weight_bytes, layers."""
@@ -68,7 +73,7 @@ class NativeEngine:
         self.manifest: Mapping[str, Json] = found
         self._outputs = [item.name for item in Network.from_json(found["network"]).outputs]
 
-    def run(self, inputs: Arrays, batch: int) -> Arrays:
+    def run(self, inputs: Inputs, batch: int, length: int) -> Arrays:
         """One call of the native library."""
         try:
             results = self._session.run(list(inputs.values()), batch)
@@ -76,7 +81,7 @@ class NativeEngine:
             raise self._translated(error) from None
         return dict(zip(self._outputs, results, strict=True))
 
-    def profile(self, inputs: Arrays, batch: int) -> list[Row]:
+    def profile(self, inputs: Inputs, batch: int, length: int) -> list[Row]:
         """One profiled call."""
         try:
             self._session.profile(list(inputs.values()), batch)
@@ -84,6 +89,9 @@ class NativeEngine:
             raise self._translated(error) from None
         rows: list[Row] = self.describe()["layers"]
         return rows
+
+    def reset(self) -> None:
+        """Nothing is kept: the native library refuses networks with states."""
 
     def describe(self) -> dict[str, Any]:
         """The native description."""
@@ -124,29 +132,45 @@ class ReferenceEngine:
         )
         self._rows = reference_rows(network, weights)
         self._executor = ReferenceExecutor(network, weights, max_bytes=max_bytes)
-        least = min((dim.min for dim in network.dims.values()), default=1)
+        self._states = States(network)
+        batch, length = (
+            network.dims[symbol].min if symbol else 1 for symbol in (network.batch, network.length)
+        )
         memory.check(
-            network, weights, batch=least, max_bytes=max_bytes
+            network, weights, batch=batch, length=length, max_bytes=max_bytes
         )  # a run that no batch allows is told now
 
-    def run(self, inputs: Arrays, batch: int) -> Arrays:
+    def run(self, inputs: Inputs, batch: int, length: int) -> Arrays:
         """Every node in turn."""
-        self._executor.prepare(batch)
-        return self._executor.run(inputs)
+        return self._run(inputs, batch, length, None)
 
-    def profile(self, inputs: Arrays, batch: int) -> list[Row]:
+    def profile(self, inputs: Inputs, batch: int, length: int) -> list[Row]:
         """Every node in turn, timed."""
-        self._executor.prepare(batch)
-        marks = [time.perf_counter()]
+        marks: list[float] = []
 
-        def mark(node: Node) -> None:
+        def mark(node: Node | None) -> None:
             marks.append(time.perf_counter())
 
-        self._executor.run(inputs, mark)
+        self._run(inputs, batch, length, mark)
         return [
             {**row, "seconds": after - before}
             for row, before, after in zip(self._rows, marks, marks[1:], strict=False)
         ]
+
+    def reset(self) -> None:
+        """States become zero."""
+        self._states.reset()
+
+    def _run(
+        self, inputs: Inputs, batch: int, length: int, mark: Callable[[Node | None], None] | None
+    ) -> Arrays:
+        self._executor.prepare(batch, length)
+        with self._states.filled(inputs, batch) as (filled, keep):
+            if mark:
+                mark(None)
+            outputs = self._executor.run(filled, mark)
+            keep(outputs)
+        return outputs
 
     def describe(self) -> dict[str, Any]:
         """Same keys as the native description."""

@@ -1,4 +1,4 @@
-"""Checks what a caller hands to a session: names, dtypes, shapes, the free dimension."""
+"""Checks what a caller hands to a session: names, dtypes, shapes, the free dimensions."""
 
 from collections.abc import Mapping
 
@@ -8,48 +8,69 @@ from numpy.typing import ArrayLike, NDArray
 from gossamer.errors import RuntimeFailure
 from gossamer.graph import Input, Network
 
+HINTS = {
+    "float32": "x.astype(numpy.float32) (an image of bytes: gossamer.runtime.image_input(x, session.preprocessing))",
+    "int64": "x.astype(numpy.int64)",
+}
+
 
 def prepare(
     network: Network, given: ArrayLike | Mapping[str, ArrayLike], max_batch: int | None
-) -> tuple[dict[str, NDArray[np.float32]], int]:
-    """C-contiguous float32 arrays by input name, and the size of the free dimension (1 where there is none)."""
+) -> tuple[dict[str, NDArray[np.generic]], int, int]:
+    """C-contiguous arrays by input name, the batch (1 where it is not free) and the length (0 where there is none).
+
+    Inputs that are states may be missing: the session has kept them.
+    """
     named = _by_name(network, given)
-    arrays = {item.name: _checked(item, named[item.name]) for item in network.inputs}
-    batch, first = 1, ""
+    arrays = {item.name: _checked(item, named[item.name]) for item in network.inputs if item.name in named}
+    sizes: dict[str, tuple[int, str]] = {}
     for item in network.inputs:
-        symbol = item.shape[0]
-        if not isinstance(symbol, str):
+        if item.name not in arrays:
             continue
-        size = arrays[item.name].shape[0]
-        dim = network.dims[symbol]
-        most = dim.max if max_batch is None else min(dim.max, max_batch)
-        if not dim.min <= size <= most:
-            why = "" if most == dim.max else f" (the session was loaded with max_batch={max_batch})"
-            raise RuntimeFailure(
-                f"input {item.name!r}: expected {symbol} from {dim.min} to {most}{why}, got {size}"
-            )
-        if first and size != batch:
-            raise RuntimeFailure(
-                f"input {item.name!r}: expected {symbol} = {batch} like {first!r}, got {size}"
-            )
-        batch, first = size, item.name
-    return arrays, batch
+        for symbol, size in zip(item.shape, arrays[item.name].shape, strict=True):
+            if isinstance(symbol, str):
+                _check_size(network, item, symbol, size, max_batch)
+                before, first = sizes.setdefault(symbol, (size, item.name))
+                if size != before:
+                    raise RuntimeFailure(
+                        f"input {item.name!r}: expected {symbol} = {before} like {first!r}, got {size}"
+                    )
+    batch, length = (
+        sizes.get(symbol or "", (none, ""))[0] for symbol, none in ((network.batch, 1), (network.length, 0))
+    )
+    return arrays, batch, length
+
+
+def _check_size(network: Network, item: Input, symbol: str, size: int, max_batch: int | None) -> None:
+    dim, why = network.dims[symbol], ""
+    most = dim.max
+    if symbol == network.batch and max_batch is not None and max_batch < most:
+        most, why = max_batch, f" (the session was loaded with max_batch={max_batch})"
+    if not dim.min <= size <= most:
+        raise RuntimeFailure(
+            f"input {item.name!r}: expected {symbol} from {dim.min} to {most}{why}, got {size}"
+        )
 
 
 def _by_name(network: Network, given: ArrayLike | Mapping[str, ArrayLike]) -> Mapping[str, ArrayLike]:
+    kept = {state.input for state in network.states}
     names = [item.name for item in network.inputs]
+    needed = [name for name in names if name not in kept]
     if not isinstance(given, Mapping):
-        if len(names) != 1:
+        if len(needed) != 1:
             raise RuntimeFailure(
-                f"inputs: expected a dict of {len(names)} arrays ({', '.join(names)}), got one array"
+                f"inputs: expected a dict of {len(needed)} arrays ({', '.join(needed)}), got one array"
             )
-        return {names[0]: given}
-    if set(given) != set(names):
-        raise RuntimeFailure(f"inputs: expected the names {names}, got {sorted(str(name) for name in given)}")
+        return {needed[0]: given}
+    if not set(needed) <= set(given) <= set(names):
+        more = f" (and perhaps the states {sorted(kept)})" if kept else ""
+        raise RuntimeFailure(
+            f"inputs: expected the names {needed}{more}, got {sorted(str(name) for name in given)}"
+        )
     return given
 
 
-def _checked(item: Input, value: ArrayLike) -> NDArray[np.float32]:
+def _checked(item: Input, value: ArrayLike) -> NDArray[np.generic]:
     where = f"input {item.name!r}"
     try:
         array = np.asarray(value)
@@ -61,10 +82,9 @@ def _checked(item: Input, value: ArrayLike) -> NDArray[np.float32]:
         raise RuntimeFailure(
             f"{where}: expected an array, got {type(value).__name__} that is none: {error}"
         ) from error
-    if array.dtype != np.float32:
+    if array.dtype != item.dtype:
         raise RuntimeFailure(
-            f"{where}: expected float32, got {array.dtype}; convert it with x.astype(numpy.float32) "
-            "(an image of bytes: gossamer.runtime.image_input(x, session.preprocessing))"
+            f"{where}: expected {item.dtype}, got {array.dtype}; convert it with {HINTS[item.dtype]}"
         )
     fits = array.ndim == len(item.shape) and all(
         isinstance(size, str) or size == found for size, found in zip(item.shape, array.shape, strict=True)
@@ -72,4 +92,4 @@ def _checked(item: Input, value: ArrayLike) -> NDArray[np.float32]:
     if not fits:
         text = ", ".join(str(size) for size in item.shape)
         raise RuntimeFailure(f"{where}: expected the shape [{text}], got {list(array.shape)}")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.ascontiguousarray(array, dtype=item.dtype)

@@ -34,8 +34,10 @@ class Session:
         self.manifest: Mapping[str, Json] = engine.manifest
         """The manifest as JSON values."""
         self._network = Network.from_json(self.manifest["network"])
-        for symbol, dim in self._network.dims.items():
-            if max_batch is not None and not dim.min <= max_batch <= dim.max:
+        symbol = self._network.batch
+        if symbol is not None and max_batch is not None:
+            dim = self._network.dims[symbol]
+            if not dim.min <= max_batch <= dim.max:
                 raise RuntimeFailure(
                     f"max_batch: expected {dim.min} to {dim.max} (the range of {symbol}), got {max_batch}"
                 )
@@ -47,7 +49,7 @@ class Session:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """Names and shapes; a symbol in the first place is the free dimension."""
+        """Names, shapes and dtypes; a symbol in the first place is the batch, in another place the length."""
         return self._network.inputs
 
     @property
@@ -76,12 +78,17 @@ class Session:
         return block
 
     def run(self, inputs: ArrayLike | Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name, float32. `inputs`: one float32 array, or one for each input by name, of the shapes that `inputs` tells.
+        """Outputs by name, float32. `inputs`: one array, or one for each input by name, of the shapes and dtypes that `inputs` tells.
+
+        Inputs that are states may be left out: the session then takes the output that it kept of the run before, at first zeros.
 
         RuntimeFailure names the input whose name, dtype or shape is wrong, or says that memory does not suffice.
         """
-        arrays, batch = prepare(self._network, inputs, self._max_batch)
-        return self._engine.run(arrays, batch)
+        return self._engine.run(*prepare(self._network, inputs, self._max_batch))
+
+    def reset(self) -> None:
+        """Forget the states of the runs before: they become zero."""
+        self._engine.reset()
 
     def __call__(
         self, inputs: ArrayLike | Mapping[str, ArrayLike]
@@ -98,8 +105,8 @@ class Session:
     def profile(self, inputs: ArrayLike | Mapping[str, ArrayLike], repeats: int = 1) -> list[Row]:
         """The rows of `layers` with the least seconds (and milliseconds) of `repeats` runs."""
         _check_whole("repeats", repeats)
-        arrays, batch = prepare(self._network, inputs, self._max_batch)
-        runs = [self._engine.profile(arrays, batch) for _ in range(repeats)]
+        prepared = prepare(self._network, inputs, self._max_batch)
+        runs = [self._engine.profile(*prepared) for _ in range(repeats)]
         least = [min(row["seconds"] for row in rows) for rows in zip(*runs, strict=True)]
         return [
             {**row, "seconds": seconds, "milliseconds": seconds * 1e3}
