@@ -1,7 +1,7 @@
 """A packed network as an ONNX model with dense float32 weights, for the engines that users would pick
 instead.
 
-Shapes are fixed to one batch, which gives those engines their best case.
+Shapes are fixed to one batch, which gives those engines their best case; a free length is taken at its largest.
 """
 
 from __future__ import annotations
@@ -11,52 +11,32 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.bench.onnx_builder import Builder
+from gossamer.bench.onnx_version_2 import EMIT as EMIT_VERSION_2
 from gossamer.bench.subject import DenseNetwork, attributes_of
+from gossamer.errors import RuntimeFailure
 from gossamer.graph import Node
 
 OPSET = 20
-
-
-class _Builder:
-    """Collects nodes and initializers of one ONNX graph."""
-
-    def __init__(self, dense: DenseNetwork, batch: int) -> None:
-        import onnx
-
-        self._helper = onnx.helper
-        self._numpy_helper = onnx.numpy_helper
-        self.dense = dense
-        self.shapes = dense.value_shapes(batch)
-        self.nodes: list[Any] = []
-        self.initializers: dict[str, Any] = {}
-
-    def emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(self._helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes))
-        return output
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        """An initializer; its name cannot be that of a value, because weights may be called like nodes."""
-        name = f"constant/{name}"
-        self.initializers.setdefault(name, self._numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def vector(self, node: Node, role: str) -> str:
-        name = node.weights[role]
-        return self.constant(name, self.dense.weights[name])
 
 
 def to_onnx(dense: DenseNetwork, batch: int) -> bytes:
     """Serialize the network, batch fixed, as an ONNX model (opset 20)."""
     import onnx
 
-    builder = _Builder(dense, batch)
-    for node in dense.network.nodes:
-        _EMIT[node.op](builder, node)
-    float32 = onnx.TensorProto.FLOAT
+    builder = Builder(dense, batch)
+    float32, int64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
     inputs = [
-        onnx.helper.make_tensor_value_info(value.name, float32, builder.shapes[value.name])
+        onnx.helper.make_tensor_value_info(
+            builder.port(value), int64 if value.dtype == "int64" else float32, builder.shapes[value.name]
+        )
         for value in dense.network.inputs
     ]
+    for node in dense.network.nodes:
+        emit = _EMIT.get(node.op) or EMIT_VERSION_2.get(node.op)
+        if emit is None:
+            raise RuntimeFailure(f"node {node.name!r}: the operator {node.op} has no dense twin in ONNX yet")
+        emit(builder, node)
     outputs = [
         onnx.helper.make_tensor_value_info(output.value, float32, builder.shapes[output.value])
         for output in dense.network.outputs
@@ -69,7 +49,7 @@ def to_onnx(dense: DenseNetwork, batch: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _conv2d(builder: _Builder, node: Node) -> None:
+def _conv2d(builder: Builder, node: Node) -> None:
     attributes = attributes_of(node)
     name = node.weights["weight"]
     kernel = tuple(attributes["kernel"])
@@ -88,7 +68,7 @@ def _conv2d(builder: _Builder, node: Node) -> None:
     )
 
 
-def _linear(builder: _Builder, node: Node) -> None:
+def _linear(builder: Builder, node: Node) -> None:
     output = node.outputs[0]
     if len(builder.shapes[node.inputs[0]]) == 2:
         weight = builder.vector(node, "weight")
@@ -104,7 +84,7 @@ def _linear(builder: _Builder, node: Node) -> None:
         builder.emit("MatMul", [node.inputs[0], transposed], output)
 
 
-def _channel_affine(builder: _Builder, node: Node) -> None:
+def _channel_affine(builder: Builder, node: Node) -> None:
     x, output = node.inputs[0], node.outputs[0]
     shape = (-1, *([1] * (len(builder.shapes[x]) - 2)))
     scale, shift = (
@@ -115,7 +95,7 @@ def _channel_affine(builder: _Builder, node: Node) -> None:
     builder.emit("Add", [f"{output}/scaled", shift], output)
 
 
-def _layer_norm(builder: _Builder, node: Node) -> None:
+def _layer_norm(builder: Builder, node: Node) -> None:
     x, output, axes = node.inputs[0], node.outputs[0], attributes_of(node)["axes"]
     shape = builder.shapes[x][-axes:]
     weights = builder.dense.weights
@@ -128,19 +108,19 @@ def _layer_norm(builder: _Builder, node: Node) -> None:
     )
 
 
-def _relu6(builder: _Builder, node: Node) -> None:
+def _relu6(builder: Builder, node: Node) -> None:
     bounds = [builder.constant(f"clip/{bound}", np.array(bound, np.float32)) for bound in (0.0, 6.0)]
     builder.emit("Clip", [node.inputs[0], *bounds], node.outputs[0])
 
 
-def _silu(builder: _Builder, node: Node) -> None:
+def _silu(builder: Builder, node: Node) -> None:
     output = node.outputs[0]
     builder.emit("Sigmoid", [node.inputs[0]], f"{output}/sigmoid")
     builder.emit("Mul", [node.inputs[0], f"{output}/sigmoid"], output)
 
 
-def _pool(op: str) -> Callable[[_Builder, Node], None]:
-    def emit(builder: _Builder, node: Node) -> None:
+def _pool(op: str) -> Callable[[Builder, Node], None]:
+    def emit(builder: Builder, node: Node) -> None:
         attributes = attributes_of(node)
         extra: dict[str, Any] = (
             {"dilations": attributes["dilation"]}
@@ -160,7 +140,7 @@ def _pool(op: str) -> Callable[[_Builder, Node], None]:
     return emit
 
 
-def _adaptive_avg_pool2d(builder: _Builder, node: Node) -> None:
+def _adaptive_avg_pool2d(builder: Builder, node: Node) -> None:
     """Windows of equal size are average pooling; others are a product with the weights of the means on each
     side."""
     x, output = node.inputs[0], node.outputs[0]
@@ -187,21 +167,21 @@ def _means(size: int, out: int) -> np.ndarray:
     return matrix
 
 
-def _flatten(builder: _Builder, node: Node) -> None:
+def _flatten(builder: Builder, node: Node) -> None:
     output = node.outputs[0]
     shape = builder.constant(f"{output}/shape", np.array(builder.shapes[output], np.int64))
     builder.emit("Reshape", [node.inputs[0], shape], output)
 
 
-def _simple(op: str, *attributes: str) -> Callable[[_Builder, Node], None]:
-    def emit(builder: _Builder, node: Node) -> None:
+def _simple(op: str, *attributes: str) -> Callable[[Builder, Node], None]:
+    def emit(builder: Builder, node: Node) -> None:
         values = {name: attributes_of(node)[name] for name in attributes}
         builder.emit(op, list(node.inputs), node.outputs[0], **values)
 
     return emit
 
 
-_EMIT: dict[str, Callable[[_Builder, Node], None]] = {
+_EMIT: dict[str, Callable[[Builder, Node], None]] = {
     "conv2d": _conv2d,
     "linear": _linear,
     "channel_affine": _channel_affine,

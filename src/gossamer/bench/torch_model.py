@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gossamer.bench.subject import DenseNetwork, attributes_of
+from gossamer.bench.torch_version_2 import RUN as RUN_VERSION_2
+from gossamer.errors import RuntimeFailure
 from gossamer.graph import Node
 
 
@@ -32,12 +34,33 @@ class TorchModel(torch.nn.Module):
                 self._names[node.name, role] = buffer
                 self.register_buffer(buffer, weight)
 
+        self._lengths = {name: dim.max for name, dim in dense.network.dims.items()}
+        unknown = [
+            node for node in dense.network.nodes if node.op not in _RUN and node.op not in RUN_VERSION_2
+        ]
+        if unknown:
+            raise RuntimeFailure(
+                f"node {unknown[0].name!r}: the operator {unknown[0].op} has no dense twin in torch yet"
+            )
+
     def forward(self, *inputs: Tensor) -> list[Tensor]:
-        """Inputs in the network's order, float32."""
+        """Inputs in the network's order, float32, or int64 where the network takes whole numbers."""
         values = dict(zip((value.name for value in self._network.inputs), inputs, strict=True))
         for node in self._network.nodes:
-            values[node.outputs[0]] = _RUN[node.op](self, node, [values[name] for name in node.inputs])
+            given = [values[name] for name in node.inputs]
+            if node.op in _RUN:
+                values[node.outputs[0]] = _RUN[node.op](self, node, [_real(x) for x in given])
+                continue
+            if node.op != "embedding":
+                given = [_real(x) for x in given]
+            weights = {role: self._buffers[self._names[node.name, role]] for role in node.weights}
+            found = RUN_VERSION_2[node.op](node.attributes, given, weights)  # type: ignore[arg-type]
+            values.update(zip(node.outputs, found if isinstance(found, list) else [found], strict=False))
         return [values[output.value] for output in self._network.outputs]
+
+    def shape(self, sizes: Sequence[int | str]) -> list[int]:
+        """A `shape` attribute with the length at its largest."""
+        return [self._lengths[size] if isinstance(size, str) else size for size in sizes]
 
     def weight(self, node: Node, role: str) -> Tensor | None:
         """The weight of a role, None where the node has none."""
@@ -118,7 +141,24 @@ def _avg_pool2d(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
     return F.avg_pool2d(x, *window) / F.avg_pool2d(inside, *window)
 
 
+def _real(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.float()
+
+
+def _constant(model: TorchModel, node: Node, inputs: list[Tensor]) -> Tensor:
+    shape, value = model.shape(attributes_of(node)["shape"]), model.weight(node, "value")
+    assert value is not None
+    return value.float().reshape(1, *shape).expand(inputs[0].shape[0], *shape)
+
+
 _RUN: dict[str, _Run] = {
+    "reshape": lambda model, node, inputs: inputs[0].reshape(
+        inputs[0].shape[0], *model.shape(attributes_of(node)["shape"])
+    ),
+    "expand": lambda model, node, inputs: inputs[0].expand(
+        inputs[0].shape[0], *model.shape(attributes_of(node)["shape"])
+    ),
+    "constant": _constant,
     "conv2d": _conv2d,
     "linear": _linear,
     "channel_affine": _channel_affine,
