@@ -1,0 +1,67 @@
+/* Runs a packed network without Python: reads its first input as raw float32 values from a file, writes its first
+ * output.
+ *
+ *   cc examples/run_packed.c -I native -L build/native -lgossamer -o run_packed
+ *   ./run_packed model.safetensors input.f32 output.f32 [threads]
+ *
+ * As many examples as the input file holds are one batch. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "capi.h"
+
+static int fail(const char* what) {
+  fprintf(stderr, "%s: %s\n", what, *gsm_last_error() ? gsm_last_error() : "failed");
+  return 1;
+}
+
+static size_t elements(const int64_t* shape, size_t rank) {
+  size_t count = 1;
+  for (size_t i = 0; i < rank; ++i) count *= (size_t)shape[i];
+  return count;
+}
+
+int main(int argc, char** argv) {
+  gsm_file* file = NULL;
+  gsm_session* session = NULL;
+  int64_t shape[GSM_MAX_RANK], least, most, batch = 1;
+  size_t rank, count;
+
+  if (argc < 4) return fail("usage: run_packed MODEL INPUT OUTPUT [THREADS]");
+  if (gsm_abi() != GSM_ABI) return fail("capi.h and libgossamer are of different versions");
+  if (gsm_open(argv[1], &file) != GSM_OK) return fail(argv[1]);
+  if (gsm_plan(file, argc > 4 ? atoi(argv[4]) : 1, 0, NULL, 0, &session) != GSM_OK) return fail("plan");
+  gsm_close(file); /* the session keeps what it needs */
+  if (gsm_num_inputs(session) != 1 || gsm_num_outputs(session) != 1) return fail("expected one input and one output");
+
+  /* How many examples are in the file? */
+  FILE* in = fopen(argv[2], "rb");
+  if (in == NULL || fseek(in, 0, SEEK_END) != 0) return fail(argv[2]);
+  const size_t given = (size_t)ftell(in) / sizeof(float);
+  rewind(in);
+  if (gsm_batch_range(session, &least, &most) != GSM_OK) return fail("batch range");
+  if (gsm_input_shape(session, 0, least, shape, &rank) != GSM_OK) return fail("input shape");
+  if (most > 0) batch = (int64_t)(given * (size_t)least / elements(shape, rank));
+  if (gsm_input_shape(session, 0, batch, shape, &rank) != GSM_OK) return fail("the input file");
+  if (elements(shape, rank) != given) return fail("the input file holds no whole number of examples");
+
+  float* input = malloc(given * sizeof(float));
+  if (input == NULL || fread(input, sizeof(float), given, in) != given) return fail(argv[2]);
+  fclose(in);
+  if (gsm_output_shape(session, 0, batch, shape, &rank) != GSM_OK) return fail("output shape");
+  count = elements(shape, rank);
+  float* output = malloc(count * sizeof(float));
+  if (output == NULL) return fail("memory");
+
+  const float* inputs[] = {input};
+  float* outputs[] = {output};
+  if (gsm_run(session, batch, inputs, outputs) != GSM_OK) return fail("run"); /* as often as you like: no allocation */
+
+  FILE* out = fopen(argv[3], "wb");
+  if (out == NULL || fwrite(output, sizeof(float), count, out) != count || fclose(out) != 0) return fail(argv[3]);
+  printf("%s: batch %d, %u values of '%s'\n", argv[1], (int)batch, (unsigned)count, gsm_output_name(session, 0));
+  free(input);
+  free(output);
+  gsm_free(session);
+  return 0;
+}
