@@ -84,8 +84,10 @@ class Driver:
         return self.report() if self.process.wait() != 0 else ""
 
 
-def sample(shape: tuple[int, ...]) -> Any:
-    """The driver's input: a fixed sequence in [-0.5, 0.5)."""
+def sample(shape: tuple[int, ...], dtype: str) -> Any:
+    """The driver's input: a fixed sequence in [-0.5, 0.5), or of the integers 0, 1, 2."""
+    if dtype == "int64":
+        return (np.arange(int(np.prod(shape)), dtype=np.int64) % 3).reshape(shape)
     index = np.arange(int(np.prod(shape)), dtype=np.uint32) * np.uint32(2654435761)
     return ((index >> np.uint32(8)).astype(np.float32) / np.float32(16777216) - np.float32(0.5)).reshape(
         shape
@@ -102,8 +104,9 @@ def compare_outputs(file: packed_file.PackedFile, line: str) -> str:
     network = file.manifest.network
     smallest = {symbol: dim.min for symbol, dim in network.dims.items()}
     inputs = {
-        item.name: sample(tuple(smallest.get(size, size) for size in item.shape)) for item in network.inputs
-    }  # type: ignore[call-overload]
+        item.name: sample(tuple(smallest.get(size, size) for size in item.shape), item.dtype)  # type: ignore[call-overload]
+        for item in network.inputs
+    }
     with np.errstate(all="ignore"):
         expected = ReferenceExecutor(network, file.weights).run(inputs)
     for output, text in zip(network.outputs, line.split()[2:], strict=True):

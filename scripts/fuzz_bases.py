@@ -2,77 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+import fuzz_bases_version_2 as version_2
 import numpy as np
+from fuzz_matrices import MATRICES, matrix, node, vector
 
 from gossamer import formats
 from gossamer.formats import packed_file
 from gossamer.graph import FreeDim, Input, Manifest, Network, Node, Output
-
-# Format, its parameters, rows and columns of a matrix that it can store.
-MATRICES: list[tuple[str, dict[str, int], int, int]] = [
-    ("dense", {}, 3, 5),
-    ("unstructured", {}, 5, 7),
-    ("unstructured", {}, 40, 90),  # gaps above 254
-    ("unstructured", {}, 1, 1),
-    ("block", {"rows": 4, "columns": 1}, 8, 6),
-    ("block", {"rows": 2, "columns": 3}, 6, 9),
-    ("n_of_m", {"n": 2, "m": 4}, 3, 12),
-    ("n_of_m", {"n": 1, "m": 5}, 4, 10),
-    ("gather_scatter", {"banks": 4, "per_row": 4}, 3, 12),
-    ("gather_scatter", {"banks": 4, "per_row": 1}, 8, 12),
-    ("gather_scatter", {"banks": 8, "per_row": 2}, 8, 24),
-    ("gather_scatter", {"banks": 2, "per_row": 2}, 2, 2),  # columns of 0 bits
-    ("window", {"width": 8}, 16, 24),
-]
-
-
-def mask_for(
-    name: str, parameters: Mapping[str, int], rows: int, columns: int, rng: np.random.Generator
-) -> Any:
-    """A random legal mask, bool [rows, columns], of about a third of the entries."""
-    mask = np.zeros((rows, columns), dtype=np.bool_)
-    if name == "dense":
-        mask[:] = True
-    elif name == "unstructured":
-        mask[:] = rng.random((rows, columns)) < (0.3 if rows < 20 else 0.004)
-    elif name == "block":
-        r, c = parameters["rows"], parameters["columns"]
-        mask[:] = np.kron(rng.random((rows // r, columns // c)) < 0.4, np.ones((r, c))) > 0
-    elif name == "n_of_m":
-        n, m = parameters["n"], parameters["m"]
-        order = np.argsort(rng.random((rows, columns // m, m)), axis=-1)
-        mask[:] = (order < n).reshape(rows, columns)
-    elif name == "gather_scatter":
-        banks, per_row = parameters["banks"], parameters["per_row"]
-        height = banks // per_row
-        for top in range(0, rows, height):
-            for bundle in range(int(rng.integers(0, max(2, columns // banks)))):
-                residues = rng.permutation(banks)
-                for lane in range(banks):  # bundle t takes block t of the columns: no entry occurs twice
-                    mask[top + lane // per_row, bundle * banks + residues[lane]] = True
-    else:
-        for slot_row in range(0, rows, 8):
-            for window in range(0, columns, 8):
-                if rng.random() < 0.5:
-                    mask[slot_row + np.arange(8), window + rng.integers(0, 8, 8)] = True
-    return mask
-
-
-def matrix(
-    name: str, parameters: Mapping[str, int], rows: int, columns: int, dtype: str, rng: np.random.Generator
-) -> Any:
-    """A random weight in a format."""
-    values = rng.normal(size=(rows, columns)).astype(np.float32)
-    return formats.pack(
-        values, mask_for(name, parameters, rows, columns, rng), format=name, dtype=dtype, **parameters
-    )
-
-
-def vector(size: int, rng: np.random.Generator) -> Any:
-    return rng.normal(size=size).astype(np.float32)
 
 
 def _file(
@@ -86,19 +25,6 @@ def _file(
     return packed_file.to_bytes(Manifest(network=network, **extra), weights)
 
 
-def _node(
-    op: str, inputs: str, result: str, weights: dict[str, str] | None = None, /, **attributes: Any
-) -> Node:
-    return Node(
-        op=op,
-        name=f"{op}_{result}",
-        inputs=tuple(inputs.split()),
-        outputs=(result,),
-        attributes=attributes,
-        weights=weights or {},
-    )
-
-
 def _linear_files(rng: np.random.Generator) -> Iterator[bytes]:
     for index, (name, parameters, rows, columns) in enumerate(MATRICES):
         for dtype in ("float32", "float16"):
@@ -106,7 +32,7 @@ def _linear_files(rng: np.random.Generator) -> Iterator[bytes]:
             roles = {"weight": "w"}
             if index % 2:
                 weights["b"], roles["bias"] = vector(rows, rng), "b"
-            nodes = [_node("linear", "x", "h", roles), _node("relu", "h", "y")]
+            nodes = [node("linear", "x", "h", roles), node("relu", "h", "y")]
             yield _file(f"{name} {dtype}", ("n" if index % 3 else 2, columns), nodes, weights)
 
 
@@ -115,7 +41,7 @@ def _boundary_file() -> bytes:
     first = np.zeros((1, 256), dtype=np.bool_)
     first[0, 0] = True
     weight = formats.pack(np.ones((1, 256), np.float32), first, format="unstructured", dtype="float32")
-    return _file("boundary", (1, 256), [_node("linear", "x", "y", {"weight": "w"})], {"w": weight})
+    return _file("boundary", (1, 256), [node("linear", "x", "y", {"weight": "w"})], {"w": weight})
 
 
 def _convolution_file(rng: np.random.Generator) -> bytes:
@@ -129,7 +55,7 @@ def _convolution_file(rng: np.random.Generator) -> bytes:
         "f": matrix("n_of_m", {"n": 2, "m": 4}, 5, 16, "float16", rng),
     }
     nodes = [
-        _node(
+        node(
             "conv2d",
             "x",
             "a",
@@ -140,9 +66,9 @@ def _convolution_file(rng: np.random.Generator) -> bytes:
             dilation=[1, 1],
             groups=1,
         ),
-        _node("channel_affine", "a", "b", {"scale": "s", "shift": "t"}),
-        _node("relu6", "b", "c"),
-        _node(
+        node("channel_affine", "a", "b", {"scale": "s", "shift": "t"}),
+        node("relu6", "b", "c"),
+        node(
             "conv2d",
             "c",
             "d",
@@ -153,7 +79,7 @@ def _convolution_file(rng: np.random.Generator) -> bytes:
             dilation=[2, 2],
             groups=8,
         ),
-        _node(
+        node(
             "conv2d",
             "d",
             "e",
@@ -164,13 +90,13 @@ def _convolution_file(rng: np.random.Generator) -> bytes:
             dilation=[1, 1],
             groups=1,
         ),
-        _node("add", "e c", "f"),
-        _node("silu", "f", "g"),
-        _node("concat", "g c", "h", axis=1),
-        _node("adaptive_avg_pool2d", "h", "i", output=[1, 1]),
-        _node("flatten", "i", "j", start=1),
-        _node("linear", "j", "k", {"weight": "f"}),
-        _node("softmax", "k", "y", axis=1),
+        node("add", "e c", "f"),
+        node("silu", "f", "g"),
+        node("concat", "g c", "h", axis=1),
+        node("adaptive_avg_pool2d", "h", "i", output=[1, 1]),
+        node("flatten", "i", "j", start=1),
+        node("linear", "j", "k", {"weight": "f"}),
+        node("softmax", "k", "y", axis=1),
     ]
     blocks: dict[str, Any] = {
         "labels": ("a", "b", "c", "d", "é"),
@@ -182,8 +108,8 @@ def _convolution_file(rng: np.random.Generator) -> bytes:
 
 def _pool_file() -> bytes:
     nodes = [
-        _node("max_pool2d", "x", "a", kernel=[3, 2], stride=[2, 1], padding=[1, 1, 0, 1], dilation=[1, 2]),
-        _node(
+        node("max_pool2d", "x", "a", kernel=[3, 2], stride=[2, 1], padding=[1, 1, 0, 1], dilation=[1, 2]),
+        node(
             "avg_pool2d",
             "a",
             "b",
@@ -192,12 +118,12 @@ def _pool_file() -> bytes:
             padding=[1, 0, 1, 0],
             count_include_pad=False,
         ),
-        _node(
+        node(
             "avg_pool2d", "b", "c", kernel=[2, 2], stride=[1, 1], padding=[1, 1, 1, 1], count_include_pad=True
         ),
-        _node("adaptive_avg_pool2d", "c", "d", output=[3, 2]),
-        _node("sigmoid", "d", "e"),
-        _node("flatten", "e", "y", start=2),
+        node("adaptive_avg_pool2d", "c", "d", output=[3, 2]),
+        node("sigmoid", "d", "e"),
+        node("flatten", "e", "y", start=2),
     ]
     return _file(
         "pools",
@@ -215,13 +141,13 @@ def _norm_file(rng: np.random.Generator) -> bytes:
         "w": matrix("block", {"rows": 2, "columns": 2}, 4, 4, "float32", rng),
     }
     nodes = [
-        _node("layer_norm", "x", "a", {"weight": "g", "bias": "h"}, axes=2, epsilon=1e-5),
-        _node("gelu", "a", "b", approximate="none"),
-        _node("linear", "b", "c", {"weight": "w"}),
-        _node("gelu", "c", "d", approximate="tanh"),
-        _node("layer_norm", "d", "e", axes=1, epsilon=1),
-        _node("add", "e x", "f"),
-        _node("softmax", "f", "y", axis=2),
+        node("layer_norm", "x", "a", {"weight": "g", "bias": "h"}, axes=2, epsilon=1e-5),
+        node("gelu", "a", "b", approximate="none"),
+        node("linear", "b", "c", {"weight": "w"}),
+        node("gelu", "c", "d", approximate="tanh"),
+        node("layer_norm", "d", "e", axes=1, epsilon=1),
+        node("add", "e x", "f"),
+        node("softmax", "f", "y", axis=2),
     ]
     return _file(
         "norms",
@@ -241,4 +167,5 @@ def bases() -> list[bytes]:
         *[_convolution_file(rng)] * 3,
         *[_pool_file()] * 2,
         *[_norm_file(rng)] * 3,
+        *[file for file in version_2.files(rng) for _ in range(3)],
     ]

@@ -20,6 +20,21 @@ ODD: list[Any] = [
     *(2**31 - 1, 2**31, 2**32, 2**40, 2**53 - 1, 2**53, 2**63, 2**64, 0.0, 1.0, 1.5, -0.0, 1e-5, 1e300),
     *(True, False, None, "", "x", "n", "y", "é", "a" * 256, "a" * 257, "values", "relu", "none", "tanh"),
     *([], {}, [1], [1, 1], [1, 2, 3, 4], {"min": 1, "max": 1}),
+    *(
+        "s",
+        "int64",
+        "add",
+        "keep",
+        "reflect",
+        "nearest",
+        ["s"],
+        ["s", -1],
+        [-1],
+        [2, 1],
+        [1, 2],
+        [0, 0],
+        [-1.0, -1],
+    ),
     *("float32", "float16", "dense", "unstructured", "F16", "F32", "U8", "U16"),
 ]
 
@@ -147,8 +162,8 @@ def change_value(tree: Any, rng: random.Random) -> None:
     elif isinstance(parent, list):
         parent.insert(rng.randrange(len(parent) + 1), copy.deepcopy(rng.choice([parent[key], odd(rng)])))
     elif how == 6:
-        parent[rng.choice(["x", "", "min", "weight", "bias", "groups", "license", "a" * 257])] = rng.choice(
-            ODD
+        parent[rng.choice(["x", "", "min", "weight", "bias", "groups", "license", "states", "a" * 257])] = (
+            rng.choice(ODD)
         )
     else:
         parent[rng.choice(["z", "é", "a" * 256, str(key).upper()])] = parent.pop(key)
@@ -365,6 +380,8 @@ def parameters(raw: bytes, rng: random.Random) -> bytes:
     targets += [{"shape": weight["shape"]} for weight in parts.manifest["weights"].values()]
     targets += [node["attributes"] for node in network["nodes"]] * 3
     targets += [*network["dims"].values(), {"shape": network["inputs"][0]["shape"]}]
+    targets += [{"states": network["states"]}] if "states" in network else []
+    targets += [{"inputs": node["inputs"]} for node in network["nodes"]]
     change_value(rng.choice([target for target in targets if places(target)]), rng)
     return parts.assemble()
 

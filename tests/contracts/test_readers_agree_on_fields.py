@@ -17,10 +17,11 @@ from gossamer.formats import container, packed_file
 _native = pytest.importorskip("gossamer._native")
 pytestmark = pytest.mark.native
 
-FILE = Path(__file__).parents[1] / "data" / "packed" / "version_1.safetensors"
+DATA = Path(__file__).parents[1] / "data" / "packed"
 VALUES = (
-    None, True, False, 0, -1, 1, 2, 3, 5, 2**31 - 1, 2**31, 2**53 - 1, 1.0, 1.5, 1e-320, "", "x", "n", "\0", "a" * 256,
+    None, True, False, 0, -1, -2, 1, 2, 3, 5, 2**31 - 1, 2**31, 2**53 - 1, 1.0, 1.5, 1e-320, "", "x", "n", "\0", "a" * 256,
     "a" * 257, "é" * 128, "é" * 129, "dense", "float32", "relu", [], {}, [1], ["x"], [1, 1], [0, 0, 0, 0], {"x": 1},
+    "s", "int64", ["s"], ["s", -1], [-1, -1], [1.5, 1], [2, 1], -(2**53) + 1, "keep", "h",
 )  # fmt: skip
 JSON = (
     "1e999", "1e-999", "9007199254740991", "9007199254740992", "-0", "01", "1.", '"\\ud800"', '"\\ud83d\\ude00"', "NaN",
@@ -45,14 +46,19 @@ def verdict(raw: bytes) -> tuple[str, str]:
     return first, second
 
 
-def rebuilt(text: str) -> bytes:
-    _, tensors = container.parse(FILE.read_bytes())
+@pytest.fixture(params=["version_1", "version_2"], scope="module")
+def file(request) -> bytes:
+    return (DATA / f"{request.param}.safetensors").read_bytes()
+
+
+def rebuilt(file: bytes, text: str) -> bytes:
+    _, tensors = container.parse(file)
     crc = packed_file.checksum(text.encode())
     return b"".join(container.assemble({"gossamer": text, "gossamer_crc32": crc}, tensors))
 
 
-def manifest() -> Any:
-    return json.loads(container.parse(FILE.read_bytes())[0]["gossamer"])
+def manifest(file: bytes) -> Any:
+    return json.loads(container.parse(file)[0]["gossamer"])
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -68,13 +74,13 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         seen.add(op)
 
 
-def test_unchanged():
-    assert verdict(rebuilt(json.dumps(manifest()))) == ("accepted", "accepted")
+def test_unchanged(file: bytes):
+    assert verdict(rebuilt(file, json.dumps(manifest(file)))) == ("accepted", "accepted")
 
 
 @pytest.mark.parametrize("part", ["top", "network", "nodes", "weights"])
-def test_fields(part: str):
-    whole = manifest()
+def test_fields(file: bytes, part: str):
+    whole = manifest(file)
     chosen = {
         "top": [p for p in paths(whole) if p[0] not in ("network", "weights")],
         "network": [p for p in paths(whole) if p[0] == "network" and p[1:2] != ("nodes",)],
@@ -94,13 +100,13 @@ def test_fields(part: str):
                 parent["stranger"] = 1
             else:
                 parent[path[-1]] = change
-            found = verdict(rebuilt(json.dumps(changed)))
+            found = verdict(rebuilt(file, json.dumps(changed)))
             if found[0] != found[1]:
                 differ.append((path, change, found))
     assert differ == []
 
 
 @pytest.mark.parametrize("text", JSON, ids=lambda text: repr(text[:20]))
-def test_dialect(text: str):
-    first, second = verdict(rebuilt(json.dumps(manifest())[:-1] + f', "recipe": {{"x": {text}}}}}'))
+def test_dialect(file: bytes, text: str):
+    first, second = verdict(rebuilt(file, json.dumps(manifest(file))[:-1] + f', "recipe": {{"x": {text}}}}}'))
     assert first == second
