@@ -146,16 +146,20 @@ struct ConvStep final : Step {
 constexpr int64_t kSparseTile = 8192;  // floats of X: it is read once a row, so it should stay in L1 (32 KiB)
 constexpr int64_t kBlockTile = 32768;  // once in four rows: L2 will do
 constexpr double kLeastEntries = 12;   // of a row in a K block: partial sums cost about four entries' worth
+// 1x1 layers have no halo: a shorter tile over more channels reads less of the partial sums. ResNet-50 at 90 % with
+// AVX-512, 1x1 layers of the third stage: 112 lanes and 16 entries 1.07 times faster than 224 and 12; 3x3 layers lost.
+constexpr int64_t kPointwiseLanes = 112;
+constexpr double kPointwiseEntries = 16;
 constexpr double kLeastDensity = 1e-3;
 constexpr int64_t kLeastDenseChannels = 4;
 
-// Channels a K block: the tile of X should stay in cache, but a row of a block should have a dozen entries or reading
+// Channels a K block: the tile of X should stay in cache, but a row of a block should have `least_entries` or reading
 // and writing the partial sums costs more than it saves, and 16-bit offsets want a block within kNarrowSpan floats.
 int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile_floats, int64_t plane,
-                           double entries_per_channel, int64_t extent) {
+                           double entries_per_channel, double least_entries, int64_t extent) {
   const int64_t target = kind == PackedRows::Kind::sparse ? kSparseTile : kBlockTile;
   int64_t block = std::max<int64_t>(1, target / std::max<int64_t>(1, std::min(tile_floats, plane)));
-  const int64_t least = static_cast<int64_t>(kLeastEntries / std::max(entries_per_channel, kLeastDensity)) + 1;
+  const int64_t least = static_cast<int64_t>(least_entries / std::max(entries_per_channel, kLeastDensity)) + 1;
   if (kind != PackedRows::Kind::dense) block = std::max(block, least);
   const int64_t narrow = (kNarrowSpan - 1 - extent) / std::max<int64_t>(1, plane);
   if (narrow >= std::max<int64_t>(1, kind == PackedRows::Kind::dense ? kLeastDenseChannels : least / 2))
@@ -222,12 +226,16 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   PackedRows& packed = step->packed;
   packed.kind = w.kind;
   packed.rows = out.channels;
-  const int most = packed.max_vectors(context.kernels), width = context.kernels.lanes;
+  const int width = context.kernels.lanes;
+  const bool pointwise = w.kind == PackedRows::Kind::sparse && taps == 1;
+  int most = packed.max_vectors(context.kernels);
+  if (pointwise) most = std::min(most, static_cast<int>(kPointwiseLanes / width));
   step->tiles = split_tiles(out.lanes(), width, most);
   const int64_t tile_floats = int64_t{step->tiles[0].vectors} * width + reach;
   const double entries = static_cast<double>(w.kept) / static_cast<double>(out.channels * channels);
-  const int64_t block =
-      by_rows ? channels : channels_per_block(w.kind, channels, tile_floats, channel_stride, entries, reach);
+  const int64_t block = by_rows ? channels
+                                : channels_per_block(w.kind, channels, tile_floats, channel_stride, entries,
+                                                     pointwise ? kPointwiseEntries : kLeastEntries, reach);
 
   ColumnMap map;
   map.channels = channels;
