@@ -180,11 +180,35 @@ class Holes {
   int64_t end_ = 0;
 };
 
+// A convolution that is the last reader of its residual writes over it: the kernels start from the residual, and the
+// lines are in cache for writing when they have been read. The gaps stay as they are, zero. ResNet-50 at 90 %
+// (AVX-512): its sums of the first stage 1.5 to 2.2 times faster, the whole 14.9 -> 14.2 ms, with 4x1 blocks 12.4
+// -> 11.5.
+void share_residuals(std::vector<Slot>& slots, const std::vector<Spec>& specs) {
+  const auto at = [&](int slot) -> Slot& { return slots[static_cast<size_t>(slot)]; };
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const Spec& spec = specs[i];
+    if (spec.residual < 0 || at(spec.residual).last != static_cast<int>(i)) continue;
+    if (std::find(spec.in.begin(), spec.in.end(), spec.residual) != spec.in.end()) continue;
+    const Slot& residual = at(spec.residual);
+    Slot& out = at(spec.out);
+    const bool same = residual.planar && out.planar && residual.channels == out.channels &&
+                      residual.height == out.height && residual.row == out.row && residual.plane == out.plane &&
+                      residual.lead == out.lead;
+    if (!same) continue;
+    out.place = residual.place >= 0 ? residual.place : spec.residual;
+    Slot& owner = at(out.place);
+    owner.last = std::max(owner.last, out.last);
+    owner.floats += std::max<int64_t>(0, out.tail - owner.tail);
+    owner.tail = std::max(owner.tail, out.tail);
+  }
+}
+
 // In order of time: what died gives its place to what is born.
 int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
   std::vector<Slot*> order;
   for (Slot& slot : slots)
-    if (slot.first >= 0) order.push_back(&slot);
+    if (slot.first >= 0 && slot.place < 0) order.push_back(&slot);
   std::stable_sort(order.begin(), order.end(), [](const Slot* a, const Slot* b) { return a->first < b->first; });
   Holes holes;
   int64_t total = 0;
@@ -198,6 +222,8 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
     total = std::max(total, holes.end());
     budget.product({total, 4}, "the arena");
   }
+  for (Slot& slot : slots)
+    if (slot.place >= 0) slot.offset = slots[static_cast<size_t>(slot.place)].offset;
   budget.take(total + kAlign, 4, "the arena");
   return total;
 }

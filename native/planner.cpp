@@ -49,6 +49,7 @@ class Planner {
     for (size_t c = 0; c < program_.components.size(); ++c) lower(static_cast<int>(c));
     lifetimes();
     plan_rows(net_, program_.slots, specs_, budget_);
+    share_residuals(program_.slots, specs_);
     program_.arena_floats = place_slots(program_.slots, budget_);
     make_steps();
     return std::move(program_);

@@ -42,6 +42,7 @@ struct Slot {
   int64_t pad_rows = 0, pad_columns = 0, min_row = 0;  // what the readers ask for
   int64_t reach = 0;                                   // furthest lane that a reader touches, from a plane's start
   int64_t floats = 0, offset = -1;                     // size and place in the arena
+  int place = -1;                                      // slot whose memory this one takes over; -1: its own
   int first = -1, last = -1;                           // steps
   int64_t lanes() const { return height * row; }
   int64_t origin() const { return offset + lead; }
@@ -107,8 +108,9 @@ Program plan_network(const Network& net, const KernelTable& kernels, const PlanO
 
 // layout.cpp
 void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& specs,
-               Budget& budget);                                 // row strides, planes
-int64_t place_slots(std::vector<Slot>& slots, Budget& budget);  // arena offsets; total floats
+               Budget& budget);                                                  // row strides, planes
+void share_residuals(std::vector<Slot>& slots, const std::vector<Spec>& specs);  // sums over what they are added to
+int64_t place_slots(std::vector<Slot>& slots, Budget& budget);                   // arena offsets; total floats
 
 // steps_*.cpp
 std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);

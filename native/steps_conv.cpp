@@ -107,7 +107,7 @@ struct ConvStep final : Step {
 
   void run(const Frame& frame) const override {
     const float* source = frame.arena + in->origin();
-    zero_gaps(frame.arena + out->offset, *out);
+    if (out->place < 0) zero_gaps(frame.arena + out->offset, *out);
     const int threads = frame.team->size();
     LaneCall base;
     base.x = source;

@@ -17,7 +17,7 @@ enum Activation : int { kRelu = 0, kRelu6, kSilu, kSigmoid, kGelu, kGeluTanh };
 struct LaneArgs {
   const float* x = nullptr;         // + lane
   float* y = nullptr;               // row r at y + r * y_stride
-  const float* residual = nullptr;  // added before the clamp; null = none
+  const float* residual = nullptr;  // added in the first K block; null = none; y itself is allowed
   const uint32_t* mask = nullptr;   // a word a lane: 0 writes +0.0, ~0 keeps; null = keep all
   const float* bias = nullptr;      // [rows], null = zero
   const void* offsets = nullptr;    // uint16_t, or uint32_t where wide
@@ -26,7 +26,7 @@ struct LaneArgs {
   int64_t lane = 0;  // first lane
   int vectors = 0;   // 1 .. KernelTable::max_vectors, max_block_vectors
   int wide = 0;
-  int first = 1, last = 1;  // of the K blocks: first starts from the bias, others from y; last runs the epilogue
+  int first = 1, last = 1;  // of the K blocks: first starts from bias and residual, others from y; last clamps, masks
   float lo = 0, hi = 0;     // clamp; -inf, +inf = none. NaN passes.
 };
 

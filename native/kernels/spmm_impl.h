@@ -12,12 +12,21 @@
 namespace gossamer {
 namespace {
 
+// What a row's sums begin with in the first K block. The residual is read here and not at the end, because y may be the
+// residual and holds the partial sums then.
 template <int T>
-GSM_INLINE void finish(V (&acc)[T], float* y, const float* residual, const uint32_t* mask, V lo, V hi) {
+GSM_INLINE void begin(V (&acc)[T], float bias, const float* residual) {
+  const V start = splat(bias);
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) acc[t] = start;
   if (residual) {
 #pragma GCC unroll 16
     for (int t = 0; t < T; ++t) acc[t] += load(residual + t * L);
   }
+}
+
+template <int T>
+GSM_INLINE void finish(V (&acc)[T], float* y, const uint32_t* mask, V lo, V hi) {
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) acc[t] = at_most(hi, at_least(lo, acc[t]));
   if (mask) {
@@ -45,7 +54,7 @@ void spmm_tile(const SpmmArgs& a) {
     constexpr int kAhead = T >= 8 ? 1 : 4;
     if (a.order && at + kAhead < a.row_end) {
       const int64_t next = a.order[at + kAhead];
-      if (a.last && a.residual) {
+      if (a.first && a.residual) {
         const float* p = a.residual + next * a.residual_stride + a.lane;
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) __builtin_prefetch(p + t * L, 0);
@@ -58,9 +67,7 @@ void spmm_tile(const SpmmArgs& a) {
     }
     V acc[T];
     if (a.first) {
-      const V bias = splat(a.bias ? a.bias[row] : 0.0f);
-#pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) acc[t] = bias;
+      begin<T>(acc, a.bias ? a.bias[row] : 0.0f, a.residual ? a.residual + row * a.residual_stride + a.lane : nullptr);
     } else {
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) acc[t] = load(y + t * L);
@@ -87,7 +94,7 @@ void spmm_tile(const SpmmArgs& a) {
       for (int t = 0; t < T; ++t) acc[t] = fma(w, load(p + t * L), acc[t]);
     }
     if (a.last) {
-      finish<T>(acc, y, a.residual ? a.residual + row * a.residual_stride + a.lane : nullptr, mask, lo, hi);
+      finish<T>(acc, y, mask, lo, hi);
     } else {
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) store(y + t * L, acc[t]);
@@ -109,10 +116,11 @@ void block_tile(const BlockArgs& a) {
     V acc[4][T];
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r) {
-      if (a.first || r >= block.rows) {
-        const V bias = splat(a.bias && r < block.rows ? a.bias[block.row + r] : 0.0f);
-#pragma GCC unroll 16
-        for (int t = 0; t < T; ++t) acc[r][t] = bias;
+      const bool stored = r < block.rows;
+      if (a.first || !stored) {
+        const float* residual =
+            a.residual && stored ? a.residual + (block.row + r) * a.residual_stride + a.lane : nullptr;
+        begin<T>(acc[r], a.bias && stored ? a.bias[block.row + r] : 0.0f, residual);
       } else {
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) acc[r][t] = load(y + r * a.y_stride + t * L);
@@ -134,8 +142,7 @@ void block_tile(const BlockArgs& a) {
     for (int r = 0; r < 4; ++r) {
       if (r >= block.rows) continue;
       if (a.last) {
-        const float* residual = a.residual ? a.residual + (block.row + r) * a.residual_stride + a.lane : nullptr;
-        finish<T>(acc[r], y + r * a.y_stride, residual, mask, lo, hi);
+        finish<T>(acc[r], y + r * a.y_stride, mask, lo, hi);
       } else {
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) store(y + r * a.y_stride + t * L, acc[r][t]);

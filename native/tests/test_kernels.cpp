@@ -68,14 +68,22 @@ void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
     row_blocks.push_back(block);
   }
   const bool first = pick(0, 1), last = pick(0, 1), with_bias = pick(0, 1), with_residual = pick(0, 1),
-             with_mask = pick(0, 1);
+             with_mask = pick(0, 1), in_place = pick(0, 1), ordered = !blocks && pick(0, 1);
+  std::vector<uint32_t> order(static_cast<size_t>(rows));  // entry list i belongs to row order[i]
+  for (size_t i = 0; i < order.size(); ++i) {
+    order[i] = static_cast<uint32_t>(i);
+    if (ordered) std::swap(order[i], order[static_cast<size_t>(pick(0, static_cast<int64_t>(i)))]);
+  }
   const float lo = pick(0, 1) ? 0.0f : -kInf, hi = pick(0, 1) ? 0.5f : kInf;
   const auto fill = [&](auto& a) {
     a.x = x.data(), a.y = y.data(), a.lane = lane, a.vectors = vectors, a.wide = wide, a.first = first, a.last = last,
     a.lo = lo, a.hi = hi;
     a.offsets = wide ? static_cast<const void*>(wider.data()) : narrow.data();
     a.values = values.data(), a.y_stride = plane, a.residual_stride = plane;
-    a.bias = with_bias ? bias.data() : nullptr, a.residual = with_residual ? residual.data() : nullptr,
+    a.bias = with_bias ? bias.data() : nullptr,
+    a.residual = !with_residual ? nullptr
+                 : in_place     ? y.data()
+                                : residual.data(),
     a.mask = with_mask ? mask.data() : nullptr;
   };
   if (blocks) {
@@ -86,17 +94,18 @@ void lanes(const KernelTable& k, bool blocks, int vectors, bool wide) {
   } else {
     SpmmArgs a;
     fill(a);
-    a.row_start = start.data(), a.row_end = rows;
+    a.row_start = start.data(), a.row_end = rows, a.order = ordered ? order.data() : nullptr;
     k.spmm(&a);
   }
   auto want = std::vector<double>(before.begin(), before.end());
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t r = order[static_cast<size_t>(i)];
     for (int64_t f = lane; f < lane + width; ++f) {
       double t = first ? (with_bias ? bias[static_cast<size_t>(r)] : 0.0) : before[static_cast<size_t>(r * plane + f)];
-      for (const auto& [offset, value] : entries[static_cast<size_t>(r)])
+      if (first && with_residual) t += (in_place ? before : residual)[static_cast<size_t>(r * plane + f)];
+      for (const auto& [offset, value] : entries[static_cast<size_t>(i)])
         t += double{value} * x[static_cast<size_t>(offset + f)];
       if (last) {
-        if (with_residual) t += residual[static_cast<size_t>(r * plane + f)];
         t = clamp(t, lo, hi);
         if (with_mask && !mask[static_cast<size_t>(f)]) t = 0;
       }
