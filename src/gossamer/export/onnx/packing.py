@@ -68,9 +68,9 @@ def pack_onnx(
 
     Zeros of the weights count as absent, those of sparse initializers too. shapes: sizes of inputs, by name, where the file
     leaves more free than the batch and one length. pattern: of the zeros, e.g. "gs:8,1"; other zeros are stored unstructured.
-    dtype: of the matrices' values, float16 or float32. max_batch, max_length: largest sizes the packed file
-    is made for, where they are free; None: the longest up to 512 that the graph allows. tolerance: largest relative error against the ONNX file, 5e-3 for float16
-    and 1e-4 for float32 by default.
+    dtype: of the matrices' values, float16 or float32. max_batch, max_length: largest sizes the packed file is made for, where
+    they are free; None: the longest up to 512 that the graph allows. tolerance: largest relative error against the ONNX
+    file, 5e-3 for float16 and 1e-4 for float32 by default.
     """
     target = checked_target(path, dtype=dtype, max_batch=max_batch, tolerance=tolerance)
     check_manifest(
@@ -182,7 +182,7 @@ def _at_length(
     reason = "max_batch is 1" if max_batch == 1 and sizes.fixed is not None else None
     if reason is None:
         try:
-            return _lowered(model, evaluator, with_batch(sizes, BATCH), None, max_length)
+            return _lowered(model, evaluator, with_batch(sizes, BATCH), None, max_length, sizes.fixed)
         except ExportError as error:
             lines = str(error).splitlines()
             reason = lines[min(1, len(lines) - 1)].strip()  # the first node of a report
@@ -195,9 +195,12 @@ def _lowered(
     inputs: tuple[InputSizes, ...],
     reason: str | None,
     max_length: int | None,
+    written: int | None = None,
 ) -> Lowered:
+    """written: the batch that the file is fixed to, although it is to be free."""
+
     def walked(batch: int, length: int) -> Walked:
-        return walk(model, evaluator, [item.walk_input(batch, length) for item in inputs])
+        return walk(model, evaluator, [item.walk_input(batch, length) for item in inputs], written)
 
     longest = max_length or 1
     first = walked(PROBES[0], longest)

@@ -18,11 +18,13 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Scope:
-    """The draft with what all nodes share. batch: the size of this walk; anchor: a value that gives constants their batch."""
+    """The draft with what all nodes share. batch: the size of this walk; written: the one that the file
+    is fixed to, None where it is free; anchor: a value that gives constants their batch."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, written: int | None = None) -> None:
         self.draft = Draft()
         self.batch = batch
+        self.written = written
         self.anchor = ""
         self.whole: set[str] = set()  # values that are whole numbers
         self.truths: set[str] = set()  # values that ONNX calls bool
