@@ -43,7 +43,7 @@ Weighed weigh(const Weight& weight, Budget& budget) {
   budget.take(w.kept + weight.shape[0], 12, "decoded weights");
   w.rows = decode_rows(weight);
   const std::string share = kept_share(weight);
-  if (weight.shape[0] % 4 == 0 && w.kept > 0 && four_row_fill(w.rows) == 1.0) {
+  if (w.kept > 0 && rows_share_columns(w.rows, 4)) {
     w.kind = PackedRows::Kind::blocks;
     w.reason = share + " in blocks of four rows that share their columns";
   } else if (density > kDenseAbove) {

@@ -166,72 +166,67 @@ BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const Col
   return out;
 }
 
+// In ascending order: by length, as in pack_sparse, 4x1 layers with a residual ran 1.2 to 1.5 times slower.
 BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& budget) {
   BlockStream out;
-  budget.take(static_cast<int64_t>(rows.value.size()) + rows.rows, 24, "packed weights");
-  std::vector<int64_t> relative;
-  const size_t blocks = static_cast<size_t>(map.k_blocks());
+  const size_t nnz = rows.value.size(), fours = static_cast<size_t>(rows.rows / 4),
+               blocks = static_cast<size_t>(map.k_blocks());
+  budget.take(static_cast<int64_t>(nnz) + rows.rows, 24, "packed weights");
+  budget.take(static_cast<int64_t>(blocks), (rows.rows / 4 + 1) * static_cast<int64_t>(sizeof(RowBlock)),
+              "packed weights");
   out.k_blocks.resize(blocks);
   std::vector<int64_t> low(blocks, std::numeric_limits<int64_t>::max());
-  for (int32_t c : rows.column) {
-    int64_t& l = low[static_cast<size_t>(map.k_block(c))];
-    l = std::min(l, map.offset(c));
-  }
-  struct Entry {
-    int32_t block;
-    int64_t offset;
-    int lane;
-    float value;
+  for (auto& block : out.k_blocks) block.blocks.resize(fours);
+  Walk walk(map);
+  const auto each = [&](size_t four, auto&& visit) {  // the entries of its first row, which are those of all four
+    for (int64_t i = rows.row_start[4 * four]; i < rows.row_start[4 * four + 1]; ++i) {
+      walk.move_to(rows.column[static_cast<size_t>(i)]);
+      visit(walk.block(), i - rows.row_start[4 * four]);
+    }
   };
-  std::vector<Entry> entries;
-  for (int64_t row = 0; row < rows.rows; row += 4) {
-    const int count = static_cast<int>(std::min<int64_t>(4, rows.rows - row));
-    entries.clear();
-    for (int lane = 0; lane < count; ++lane) {
-      for (int64_t i = rows.row_start[static_cast<size_t>(row + lane)];
-           i < rows.row_start[static_cast<size_t>(row + lane) + 1]; ++i) {
-        const int64_t c = rows.column[static_cast<size_t>(i)];
-        entries.push_back({map.k_block(c), map.offset(c), lane, rows.value[static_cast<size_t>(i)]});
-      }
-    }
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-      return a.block != b.block ? a.block < b.block : a.offset != b.offset ? a.offset < b.offset : a.lane < b.lane;
+  for (size_t four = 0; four < fours; ++four)
+    each(four, [&](size_t b, int64_t) {
+      ++out.k_blocks[b].blocks[four].count;
+      low[b] = std::min(low[b], walk.offset());
     });
-    size_t i = 0;
-    for (size_t b = 0; b < blocks; ++b) {
-      RowBlock four;
-      four.row = row;
-      four.rows = count;
-      four.x_shift = low[b] == std::numeric_limits<int64_t>::max() ? 0 : low[b];
-      four.offset_start = static_cast<int64_t>(relative.size());
-      four.value_start = static_cast<int64_t>(out.values.size());
-      for (int64_t before = -1; i < entries.size() && static_cast<size_t>(entries[i].block) == b; ++i) {
-        if (four.count == 0 || entries[i].offset != before) {
-          before = entries[i].offset;
-          relative.push_back(before - four.x_shift);
-          out.values.insert(out.values.end(), 4, 0.0f);
-          ++four.count;
-        }
-        out.values[out.values.size() - 4 + static_cast<size_t>(entries[i].lane)] = entries[i].value;
-      }
-      out.k_blocks[b].blocks.push_back(four);
+  int64_t start = 0;
+  for (size_t b = 0; b < blocks; ++b) {
+    for (size_t four = 0; four < fours; ++four) {
+      RowBlock& block = out.k_blocks[b].blocks[four];
+      block.row = static_cast<int64_t>(4 * four);
+      block.x_shift = low[b] == std::numeric_limits<int64_t>::max() ? 0 : low[b];
+      block.offset_start = start;
+      block.value_start = 4 * start;
+      start += block.count;
+      block.count = 0;
     }
   }
+  std::vector<int64_t> relative(static_cast<size_t>(start));
+  out.values.resize(static_cast<size_t>(4 * start));
+  for (size_t four = 0; four < fours; ++four)
+    each(four, [&](size_t b, int64_t entry) {
+      RowBlock& block = out.k_blocks[b].blocks[four];
+      relative[static_cast<size_t>(block.offset_start + block.count)] = walk.offset() - block.x_shift;
+      for (size_t lane = 0; lane < 4; ++lane)
+        out.values[static_cast<size_t>(block.value_start + 4 * block.count) + lane] =
+            rows.value[static_cast<size_t>(rows.row_start[4 * four + lane] + entry)];
+      ++block.count;
+    });
   out.offsets.assign(relative);
   return out;
 }
 
-double four_row_fill(const SparseRows& rows) {
-  int64_t unions = 0;
-  std::vector<int32_t> columns;
-  for (int64_t row = 0; row < rows.rows; row += 4) {
-    const int64_t end = std::min(row + 4, rows.rows);
-    columns.assign(rows.column.begin() + rows.row_start[static_cast<size_t>(row)],
-                   rows.column.begin() + rows.row_start[static_cast<size_t>(end)]);
-    std::sort(columns.begin(), columns.end());
-    unions += std::unique(columns.begin(), columns.end()) - columns.begin();
+bool rows_share_columns(const SparseRows& rows, int64_t height) {
+  if (rows.rows % height != 0) return false;
+  for (int64_t row = 0; row < rows.rows; ++row) {
+    const int64_t of = rows.row_start[static_cast<size_t>(row / height * height)],
+                  of_end = rows.row_start[static_cast<size_t>(row / height * height + 1)];
+    if (!std::equal(rows.column.begin() + of, rows.column.begin() + of_end,
+                    rows.column.begin() + rows.row_start[static_cast<size_t>(row)],
+                    rows.column.begin() + rows.row_start[static_cast<size_t>(row + 1)]))
+      return false;
   }
-  return unions ? static_cast<double>(rows.value.size()) / (4.0 * static_cast<double>(unions)) : 0.0;
+  return true;
 }
 
 std::vector<float> densify(const SparseRows& rows, Budget& budget) {

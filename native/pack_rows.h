@@ -59,8 +59,9 @@ struct ColumnMap {
 // The rows of a thread stand by their number of entries in every K block, so that the branch at a row's end is
 // foreseen.
 SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget);
-// Rows in fours over the union of their columns. group_rows: rows that share an x shift (convolution groups).
+// Rows in fours that share their columns (rows_share_columns).
 BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& budget);
+// group_rows: rows that share an x shift (convolution groups).
 BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const ColumnMap& map, int64_t group_rows,
                        int64_t group_shift, Budget& budget);
 
@@ -101,9 +102,8 @@ std::string kept_share(const Weight& weight);  // "419,430 of 4,194,304 weights 
 constexpr double kDenseAbove = 0.6;
 Weighed weigh(const Weight& weight, Budget& budget);
 
-// 1 when rows in fours share all their columns (r x 1 blocks with 4 | r); the share of useful multiplications
-// otherwise.
-double four_row_fill(const SparseRows& rows);
+// Whether every `height` rows keep the same columns (r x 1 blocks with height | r).
+bool rows_share_columns(const SparseRows& rows, int64_t height);
 std::vector<float> densify(const SparseRows& rows, Budget& budget);
 std::vector<float> optional_vector(const Network& net, int weight, Budget& budget);
 
