@@ -120,9 +120,8 @@ wheel: setup  ## wheel with all instruction sets, repaired with auditwheel, in w
 demo: setup  ## train dense and 90 % sparse on Fashion-MNIST, pack, measure, write build/demo/report.html
 	$(PY) benchmarks/demo.py --out build/demo
 
-bench: setup  ## run every script in benchmarks/ that backs a figure of the documentation
-	@set -e; for script in $$(ls benchmarks/*.py | grep -v -e /demo.py -e /_); do \
-	  echo "== $$script"; $(PY) -m benchmarks.$$(basename $$script .py); done
+bench: setup  ## measure everything that docs/performance.md quotes (25 minutes, a quiet machine), make its tables anew
+	$(PY) -m benchmarks.all
 
 clean:  ## what was built (not the virtual environment)
 	rm -rf build $(WHEELHOUSE) dist src/gossamer/_native*.so

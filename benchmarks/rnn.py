@@ -1,7 +1,7 @@
 """One LSTM and one GRU, input and hidden size 1024, 32 steps, both matrices pruned at random places, against dense engines.
 
 python benchmarks/rnn.py --sparsity 0.9 --batch 1 --threads 1 --json           the LSTM's figures on top, both under `records`
-python benchmarks/rnn.py --network lstm --pattern block:8x1+unstructured
+python benchmarks/rnn.py --network lstm --pattern block:8x1,unstructured
 """
 
 from pathlib import Path

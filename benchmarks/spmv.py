@@ -206,12 +206,13 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows))
         return
+    if options.quick:
+        return
     result = {
         "command": "python -m benchmarks.spmv",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": describe(),
         "last_level_cache_bytes": cache_bytes(),
-        "quick": options.quick,
         "rows": rows,
     }
     RESULT.parent.mkdir(exist_ok=True)

@@ -28,8 +28,19 @@ def describe() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "isa": isa(),
+        "features": features(),
         "versions": versions,
     }
+
+
+def features() -> list[str]:
+    """Units for int8 and bfloat16 that dense engines use beyond this instruction set, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return []
+    lines = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
+    flags = set(next(lines, "").split())
+    return [name for name in ("avx_vnni", "avx512_vnni", "amx_int8", "amx_bf16") if name in flags]
 
 
 def cache_bytes() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,7 @@ def main(
     parser.add_argument(
         "--pattern",
         default=pattern,
-        help="unstructured, block:4x1, ..., separated by + (a comma belongs to gs:8,1)",
+        help="unstructured, block:4x1, gs:8,1, ..., separated by commas",
     )
     parser.add_argument("--batch", default="1", help="separated by commas")
     parser.add_argument("--threads", default="1", help="separated by commas")
@@ -61,7 +62,7 @@ def main(
     engines = tuple(name.strip().replace("-", "_") for name in options.against.split(","))
     sweep = Sweep(
         sparsities=tuple(float(text) for text in options.sparsity.split(",")),
-        patterns=tuple(options.pattern.split("+")),
+        patterns=tuple(split_patterns(options.pattern)),
         batches=tuple(int(text) for text in options.batch.split(",")),
         threads=tuple(int(text) for text in options.threads.split(",")),
         dtype=options.dtype,
@@ -87,6 +88,15 @@ def main(
         page(script, records).write(options.plot)
     if options.store and not options.quick:
         store(results, script, records)
+
+
+def split_patterns(text: str) -> list[str]:
+    """Patterns of a list; a comma before a plain number belongs to its pattern.
+
+    >>> split_patterns("unstructured, gs:8,1,2:4,block:4x1")
+    ['unstructured', 'gs:8,1', '2:4', 'block:4x1']
+    """
+    return [part.strip() for part in re.split(r",(?=\s*[a-z]|\s*\d+:)", text)]
 
 
 def as_object(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

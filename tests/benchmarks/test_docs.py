@@ -1,0 +1,51 @@
+"""The generated parts of the pages are those of the stored results, and every block has a place."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from benchmarks import docs
+
+
+@pytest.mark.parametrize("name", docs.PAGES)
+def test_the_page_is_fresh(name):
+    text = (docs.DOCS / name).read_text()
+    assert docs.filled(text) == text, "run python -m benchmarks.docs"
+
+
+def test_every_block_stands_on_a_page():
+    found = {
+        name
+        for page in docs.PAGES
+        for name in re.findall(r"<!-- begin (\S+) -->", (docs.DOCS / page).read_text())
+    }
+    assert found == set(docs.BLOCKS)
+
+
+def _row(sparsity: float, ratio: float, kernel: str = "spmm") -> dict:
+    return {"shape": "a", "pattern": "unstructured", "sparsity": sparsity, "ratio": ratio, "kernel": kernel}
+
+
+def test_break_even_by_hand():
+    rows = [_row(0.5, 0.8), _row(0.6, 1.2), _row(0.7, 2.0)]
+    assert docs.break_even(rows, "a", "unstructured") == pytest.approx(0.55)
+    assert docs.break_even(rows[1:], "a", "unstructured") == 0.6
+    assert docs.break_even(rows[:1], "a", "unstructured") is None
+    assert docs.break_even([_row(0.5, 1.0, "dense"), _row(0.7, 2.0)], "a", "unstructured") == 0.7
+
+
+def test_network_table_of_a_record(monkeypatch):
+    record = {
+        "network": "net", "pattern": "block:4x1", "sparsity": 0.9, "dtype": "float32", "batch": 1, "threads": 1, "masks": "random",
+        "ms": {"onnxruntime": 4.0, "openvino": 5.0, "gossamer": 1.0}, "ms_cold": {"onnxruntime": 6.0, "gossamer": 2.0},
+        "ratio_over_best_dense": 4.0, "ratio_over_int8": None, "max_rel_error": 2e-7, "warnings": ["noisy"],
+    }  # fmt: skip
+    machine = {"cpu": "a CPU", "isa": "avx2", "features": ["avx_vnni"], "versions": {"torch": "2"}}
+    stored = {"command": "python x.py", "date": "2026-01-01", "machine": machine, "records": [record]}
+    monkeypatch.setattr(docs, "read", lambda name: stored)
+    text = docs.network_table("net")
+    assert "| net | block:4x1 | 90 % | fp32 | 1 | 1 | 4 | 5 | – | 1 | **4.00x** | – | 3.00x | 2e-07 |" in text
+    assert "a CPU (avx2 with avx_vnni), torch 2, 2026-01-01" in text
+    assert "1 of 1 rows were measured on a noisy machine" in text
