@@ -1,6 +1,6 @@
 """Sparse matrix times one vector over the faster of torch and NumPy, one thread, by pattern: weights hot and weights from memory.
 
-Hot: one matrix again and again, as in the steps of a recurrent network. From memory: copies of the matrix in a row, together larger than the
+Hot: one matrix again and again, as in the steps of a recurrent network. From memory: copies of the matrix, together larger than the
 last-level cache; the dense side cycles matrices of the same total size or more. Both sides take turns on one CPU; minima over the rounds.
 Masks are uniformly random in their pattern. The native side is a session over linear layers: the time of the layer as the executor takes
 it (hot), the whole call divided by the number of layers (from memory).

@@ -2,37 +2,15 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <limits>
 #include <new>
 #include <vector>
 
-#include "isa.h"
-#include "network.h"
+#include "guarded_product.h"
 #include "vector_product.h"
 
 namespace gossamer {
 namespace {
-
-bool indices_fit(const uint32_t* row_start, const uint32_t* columns, int64_t rows, int64_t width) {
-  for (int64_t r = 0; r < rows; ++r)
-    if (row_start[r] > row_start[r + 1]) return false;
-  return std::all_of(columns, columns + row_start[rows], [&](uint32_t c) { return c < width; });
-}
-
-template <typename F>
-int guarded(const char* isa, const uint32_t* row_start, const uint32_t* columns, int64_t rows, int64_t width, F call) {
-  try {
-    const KernelTable* kernels = find_kernels(isa);
-    if (row_start[0] != 0 || !indices_fit(row_start, columns, rows, width)) return GSM_PRODUCT_BAD_INDEX;
-    call(*kernels);
-    return GSM_PRODUCT_OK;
-  } catch (const Error&) {
-    return GSM_PRODUCT_BAD_ISA;
-  } catch (const std::exception&) {  // bad_alloc, length_error
-    return GSM_PRODUCT_NO_MEMORY;
-  }
-}
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -42,7 +20,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 extern "C" int gsm_spmm(const float* values, const uint32_t* row_start, const uint32_t* columns, int64_t rows,
                         int64_t width, const float* x, int64_t n, float* y, const char* isa) {
   using namespace gossamer;
-  return guarded(isa, row_start, columns, rows, width, [&](const KernelTable& kernels) {
+  return guarded_product(isa, row_start, columns, rows, width, [&](const KernelTable& kernels) {
     // A tile of whole vectors of x, offsets relative to it; the last tile is padded with zeros.
     const int64_t tile = int64_t{kernels.max_vectors} * kernels.lanes;
     if (width >= std::numeric_limits<uint32_t>::max() / tile) throw std::bad_alloc();  // offsets are 32 bits wide
@@ -64,13 +42,14 @@ extern "C" int gsm_spmm(const float* values, const uint32_t* row_start, const ui
       for (int64_t r = 0; r < rows; ++r)
         std::memcpy(y + r * n + first, &result[static_cast<size_t>(r * tile)], static_cast<size_t>(count) * 4);
     }
+    return GSM_PRODUCT_OK;
   });
 }
 
 extern "C" int gsm_spmv(const float* values, const uint32_t* row_start, const uint32_t* columns, int64_t rows,
                         int64_t width, const float* x, float* y, const char* isa) {
   using namespace gossamer;
-  return guarded(isa, row_start, columns, rows, width, [&](const KernelTable& kernels) {
+  return guarded_product(isa, row_start, columns, rows, width, [&](const KernelTable& kernels) {
     std::vector<uint16_t> narrow;
     if (width <= 65536) narrow.assign(columns, columns + row_start[rows]);
     VectorArgs a;
@@ -79,5 +58,6 @@ extern "C" int gsm_spmv(const float* values, const uint32_t* row_start, const ui
     a.columns = a.wide ? static_cast<const void*>(columns) : narrow.data();
     a.gather = gather_wins(kernels);
     kernels.vector[kRows][kF32](&a);
+    return GSM_PRODUCT_OK;
   });
 }

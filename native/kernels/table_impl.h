@@ -7,6 +7,7 @@
 #include "spmv_bitmap_impl.h"
 #include "spmv_block_impl.h"
 #include "spmv_gather_impl.h"
+#include "training_impl.h"
 #include "vector_impl.h"
 
 namespace gossamer {
@@ -41,7 +42,9 @@ constexpr KernelTable make_table(const char* name) {
                      layer_norm,
                      phase_plane,
                      interleave,
-                     deinterleave};
+                     deinterleave,
+                     {lanes_product<float>, lanes_product<double>},
+                     {lanes_sddmm<float>, lanes_sddmm<double>}};
 }
 }  // namespace
 }  // namespace gossamer

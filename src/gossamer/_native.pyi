@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,40 @@ def spmv(
     columns: NDArray[np.uint32],
     x: NDArray[np.float32],
     y: NDArray[np.float32],
+    isa: str,
+) -> int: ...
+def linear_product(
+    values: NDArray[np.floating[Any]],
+    order: NDArray[np.uint32] | None,
+    row_start: NDArray[np.uint32],
+    columns: NDArray[np.uint32],
+    x: NDArray[np.floating[Any]],
+    y: NDArray[np.floating[Any]],
+    isa: str,
+) -> int: ...
+def linear_sddmm(
+    row_start: NDArray[np.uint32],
+    columns: NDArray[np.uint32],
+    dy: NDArray[np.floating[Any]],
+    x: NDArray[np.floating[Any]],
+    gradient: NDArray[np.floating[Any]],
+    isa: str,
+) -> int: ...
+def lanes_product(
+    values: NDArray[np.floating[Any]],
+    order: NDArray[np.uint32] | None,
+    row_start: NDArray[np.uint32],
+    offsets: NDArray[np.uint32],
+    x: NDArray[np.floating[Any]],
+    y: NDArray[np.floating[Any]],
+    isa: str,
+) -> int: ...
+def lanes_sddmm(
+    row_start: NDArray[np.uint32],
+    offsets: NDArray[np.uint32],
+    dy: NDArray[np.floating[Any]],
+    x: NDArray[np.floating[Any]],
+    gradient: NDArray[np.floating[Any]],
     isa: str,
 ) -> int: ...
 def peak_flops(isa: str) -> float: ...

@@ -1,7 +1,7 @@
 """The one table of contracts. A new pattern, method or format is one line here, and every contract test runs over it.
 
 `test_patterns.py`: every pattern on each of its shapes. `test_formats.py`: every format by every pattern on its shapes, in
-float32 and float16. `test_methods.py`: every method by every pattern, in fp32 and under autocast. A pair without meaning stands here as its
+float32 and float16. `test_kernels.py`: every kernel face against its NumPy reference in float64, on odd shapes. `test_methods.py`: every method by every pattern, in fp32 and under autocast. A pair without meaning stands here as its
 refusal: `METHOD_REFUSALS` (at construction), `Line.refuses` of a format (a mask that is not its own), `SHAPE_REFUSALS` and `MALFORMED` of
 patterns. `test_table.py` sees that nothing of the library is missing.
 """
@@ -136,4 +136,15 @@ METHOD_REFUSALS: dict[tuple[str, str], str] = {  # (method, pattern): a part of 
     (method, pattern): "with N = 1 it would exchange the whole layer at once"
     for method in ("set", "set exclude", "rigl", "rigl random", "rigl mest score")
     for pattern in ("1:4", "1:8", "1:16")
+}
+
+KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    # face: (module of gossamer.kernels, types); the reference is NAME_reference beside it. `test_kernels.py` makes the arguments.
+    "spmm": ("spmm", ("float32",)),
+    "spmv": ("spmv", ("float32",)),
+    "linear_product": ("linear", ("float32", "float64")),
+    "linear_product transposed": ("linear", ("float32", "float64")),
+    "sddmm": ("sddmm", ("float32", "float64")),
+    "lanes_product": ("lanes", ("float32", "float64")),
+    "lanes_sddmm": ("lanes", ("float32", "float64")),
 }

@@ -1,10 +1,15 @@
 """The table of contracts leaves nothing of the library out."""
 
+import re
+from pathlib import Path
+
 from gossamer.formats import FORMATS as MODULES
 from gossamer.sparsity.patterns import PATTERNS as FAMILIES
 from gossamer.sparsity.patterns import parse_pattern
 from gossamer.training import METHODS as CLASSES
-from tests.contracts.table import FORMATS, METHOD_REFUSALS, METHODS, PATTERNS, UNSTORED
+from tests.contracts.table import FORMATS, KERNELS, METHOD_REFUSALS, METHODS, PATTERNS, UNSTORED
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_pattern_is_in_the_table():
@@ -17,6 +22,14 @@ def test_every_format_is_in_the_table():
 
 def test_every_method_is_in_the_table():
     assert {name for name, _ in METHODS.values()} == set(CLASSES)
+
+
+def test_every_kernel_with_a_reference_is_in_the_table():
+    found = set()
+    for path in sorted((ROOT / "src/gossamer/kernels").glob("*.py")):
+        found |= set(re.findall(r"^def (\w+)_reference\(", path.read_text(), re.MULTILINE))
+    projections = {"gather_scatter", "project_gs"} & found  # tests/kernels/test_project.py
+    assert {name.split()[0] for name in KERNELS} == found - projections
 
 
 def test_every_refusal_is_of_a_line_of_the_table():

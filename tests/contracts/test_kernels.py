@@ -1,0 +1,106 @@
+"""Every face of a native kernel against its NumPy reference and against dense float64, on every instruction set and odd shapes."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+from gossamer.kernels.csr import csr
+from gossamer.kernels.lanes import LaneStructure
+from gossamer.kernels.native import status
+from gossamer.kernels.structure import structure
+from tests.contracts.table import KERNELS
+
+ISAS = json.loads(status().module.build_info())["isas_available"] if status().available else []
+SHAPES = (  # rows, columns, examples or lanes, density
+    (1, 1, 1, 1.0),
+    (7, 15, 3, 0.3),
+    (7, 15, 3, 0.0),
+    (33, 100, 17, 0.1),
+    (16, 24, 130, 1.0),
+    (5, 300, 259, 0.2),
+)
+CASES = [(name, dtype) for name, (_, dtypes) in KERNELS.items() for dtype in dtypes]
+
+
+def arguments(
+    name: str, dtype: str, shape: tuple[int, int, int, float]
+) -> tuple[tuple[object, ...], np.ndarray]:
+    """The call's arguments, and the result from the dense matrix in float64."""
+    rows, columns, count, density = shape
+    rng = np.random.default_rng(rows)
+    mask = rng.random((rows, columns)) < density
+    mask[rows // 2] = False
+    weight = rng.standard_normal((rows, columns)).astype(dtype)
+    dense = np.where(mask, weight, 0).astype(np.float64)
+    places, values = structure(mask), weight[mask]
+    x = rng.standard_normal((count, columns)).astype(dtype)
+    dy = rng.standard_normal((count, rows)).astype(dtype)
+    wide_x, wide_dy = x.astype(np.float64), dy.astype(np.float64)
+    if name == "spmm":
+        return (csr(weight, mask), np.ascontiguousarray(x.T)), dense @ wide_x.T
+    if name == "spmv":
+        return (csr(weight, mask), x[0]), dense @ wide_x[0]
+    if name == "linear_product":
+        return (places, values, x), wide_x @ dense.T
+    if name == "linear_product transposed":
+        return (places.transposed(), values, dy), wide_dy @ dense
+    if name == "sddmm":
+        return (places, dy, x), (wide_dy.T @ wide_x)[mask]
+    # Lanes: column c lies at 3 * c, so that operands overlap as a convolution's do.
+    offsets = (3 * places.columns.astype(np.int64)).astype(np.uint32)
+    lanes = LaneStructure(row_start=places.row_start, offsets=offsets)
+    flat = rng.standard_normal(3 * columns + count).astype(dtype)
+    read = np.stack([flat[3 * c : 3 * c + count] for c in range(columns)]).astype(np.float64)
+    if name == "lanes_product":
+        return (lanes, values, flat, count), dense @ read
+    return (lanes, np.ascontiguousarray(dy.T), flat), (wide_dy.T @ read.T)[mask]
+
+
+@pytest.mark.parametrize("isa", ISAS or [""])
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_equals_reference_and_dense(name: str, dtype: str, isa: str) -> None:
+    module = importlib.import_module(f"gossamer.kernels.{KERNELS[name][0]}")
+    face = getattr(module, name.split()[0])
+    reference = getattr(module, f"{name.split()[0]}_reference")
+    for shape in SHAPES:
+        given, want = arguments(name, dtype, shape)
+        tolerance = (1e-5 if dtype == "float32" else 1e-13) * max(1.0, float(np.abs(want).max(initial=0)))
+        for got in (face(*given, isa=isa), reference(*given)):
+            assert got.dtype == dtype
+            np.testing.assert_allclose(got, want, rtol=0, atol=tolerance, err_msg=str(shape))
+
+
+@pytest.mark.parametrize("isa", ISAS or [""])
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_a_dropped_entry_contributes_nothing_against_nan(name: str, dtype: str, isa: str) -> None:
+    """NaN in a column (row, for the transposed product) that keeps nothing; a kept one passes it on."""
+    face = getattr(importlib.import_module(f"gossamer.kernels.{KERNELS[name][0]}"), name.split()[0])
+    mask = np.zeros((4, 40), bool)
+    mask[1:3, 5:30] = True
+    weight = np.ones(mask.shape, dtype)
+    places = structure(mask)
+    for bad, kept in ((35, False), (0, False), (7, True)):
+        x = np.ones((20, 40), dtype)
+        x[:, bad] = np.nan
+        dy = np.ones((20, 4), dtype)
+        if name == "spmm":
+            got = face(csr(weight, mask), np.ascontiguousarray(x.T), isa=isa)
+        elif name == "spmv":
+            got = face(csr(weight, mask), x[0], isa=isa)
+        elif name == "linear_product":
+            got = face(places, weight[mask], x, isa=isa)
+        elif name == "linear_product transposed":
+            dy[:, 3 if not kept else 1] = np.nan
+            got = face(places.transposed(), weight[mask], dy, isa=isa)
+        elif name == "sddmm":
+            got = face(places, dy, x, isa=isa)
+        else:
+            lanes = LaneStructure(row_start=places.row_start, offsets=(20 * places.columns).astype(np.uint32))
+            flat = np.ascontiguousarray(x.T).ravel()
+            if name == "lanes_product":
+                got = face(lanes, weight[mask], flat, 20, isa=isa)
+            else:
+                got = face(lanes, np.ascontiguousarray(dy.T), flat, isa=isa)
+        assert bool(np.isnan(got).any()) == kept
