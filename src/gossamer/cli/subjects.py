@@ -44,7 +44,7 @@ class Sizes:
 
     input_shape: str | None
     max_batch: int
-    max_length: int | None = None
+    max_length: int = 512
 
 
 def is_onnx(source: str) -> bool:

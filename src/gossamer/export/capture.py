@@ -1,16 +1,17 @@
 """Capture: the graph that torch.export sees, with the batch as a free dimension.
 
 A batch of 1 would be taken for a constant, so the example is repeated to batch 2 and its first dimension is
-declared dynamic. No decompositions run: a convolution, a norm, a recurrent layer stay one node each. A
+declared dynamic. Nothing is decomposed: a convolution, a norm, a recurrent layer stay one node each; only in-place operations become
+plain ones. Attention is captured without torch's fast path, whose fused operations hide it. A
 model that fixes its batch (it writes the number into a reshape, or guards on it) is captured again with the
 batch of the example, and `fixed_because` says why.
 """
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,9 +19,9 @@ from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind, OutputKind
 
 from gossamer.errors import ExportError
+from gossamer.export.layout import BATCH
 from gossamer.export.subject import Facade, Subject, evaluating
 
-BATCH = "n"
 PREFIX = "model."
 
 
@@ -30,7 +31,7 @@ class Captured:
 
     inputs: input name of every user placeholder; constants: (name of the parameter or buffer, tensor) of
     every other one. symbols: how torch writes the free dimension in shapes (e.g. "s77"; inputs that never
-    meet have one each), empty where the batch is fixed at `batch`.
+    meet have one each), empty where the batch is fixed at `batch`. batch_dims: of the inputs whose first dimension is not the batch.
     """
 
     graph: torch.fx.Graph
@@ -40,6 +41,8 @@ class Captured:
     output_names: tuple[str, ...]
     symbols: frozenset[str]
     batch: int
+    input_types: dict[str, str]
+    batch_dims: dict[str, int]
     fixed_because: str | None
 
 
@@ -53,14 +56,14 @@ def capture(subject: Subject, *, max_batch: int) -> Captured:
         _run_once(facade, subject)
         if reason is None:
             try:
-                program = _export(facade, with_batch(subject.inputs, 2), max_batch)
+                program = _export(facade, subject, with_batch(subject, 2), max_batch)
             except ExportError:
                 raise
             except Exception as error:
                 reason = _first_line(error)
         if program is None:
             try:
-                program = _export(facade, subject.inputs, None)
+                program = _export(facade, subject, subject.inputs, None)
             except ExportError:
                 raise
             except Exception as error:
@@ -109,16 +112,34 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def with_batch(inputs: tuple[Tensor, ...], batch: int) -> tuple[Tensor, ...]:
+def with_batch(subject: Subject, batch: int) -> tuple[Tensor, ...]:
     """The example's first rows, repeated until there are `batch`."""
     return tuple(
-        torch.cat([tensor] * -(-batch // tensor.shape[0]))[:batch].contiguous() if batch else tensor
-        for tensor in inputs
+        stretched(tensor, subject.batch_dim(name), batch)
+        for name, tensor in zip(subject.names, subject.inputs, strict=True)
     )
 
 
+def with_length(subject: Subject, dims: Mapping[str, int], length: int) -> Subject:
+    """The example at another length."""
+    inputs = tuple(
+        stretched(tensor, dims[name], length) if name in dims else tensor
+        for name, tensor in zip(subject.names, subject.inputs, strict=True)
+    )
+    return replace(subject, inputs=inputs)
+
+
+def stretched(tensor: Tensor, dim: int, size: int) -> Tensor:
+    """The first `size` entries along `dim`, from the beginning again where there are fewer."""
+    copies = torch.cat([tensor] * -(-size // tensor.shape[dim]), dim)
+    return copies.narrow(dim, 0, size).contiguous()
+
+
 def _obstacle(subject: Subject, max_batch: int) -> str | None:
-    first = {tensor.shape[0] for tensor in subject.inputs}
+    first = {
+        tensor.shape[subject.batch_dim(name)]
+        for name, tensor in zip(subject.names, subject.inputs, strict=True)
+    }
     if len(first) > 1:
         return f"the inputs differ in their first dimension ({_shapes(subject.inputs)})"
     if max_batch == 1 and first == {1}:
@@ -126,12 +147,21 @@ def _obstacle(subject: Subject, max_batch: int) -> str | None:
     return None
 
 
-def _export(facade: Facade, inputs: tuple[Tensor, ...], max_batch: int | None) -> ExportedProgram:
+def _export(
+    facade: Facade, subject: Subject, inputs: tuple[Tensor, ...], max_batch: int | None
+) -> ExportedProgram:
     shapes = None
     if max_batch is not None:
         batch = Dim(BATCH, min=1, max=max(max_batch, 2))
-        shapes = (tuple({0: batch} for _ in inputs),)
-    return export(facade, inputs, dynamic_shapes=shapes)
+        shapes = (tuple({subject.batch_dim(name): batch} for name in subject.names),)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        program: ExportedProgram = export(facade, inputs, dynamic_shapes=shapes)
+        functional: ExportedProgram = program.run_decompositions({})
+        return functional
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: str | None) -> Captured:
@@ -157,7 +187,7 @@ def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: st
                 f"the model needs {spec.target!r} of kind {spec.kind.name}, which no packed file can hold"
             )
     symbols = {
-        str(node.meta["val"].shape[0])
+        str(node.meta["val"].shape[subject.batch_dim(inputs[node.name])])
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in inputs and reason is None
     }
@@ -169,7 +199,11 @@ def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: st
         constants=constants,
         output_names=facade.output_names.last,
         symbols=frozenset(symbols),
-        batch=subject.inputs[0].shape[0],
+        batch=subject.inputs[0].shape[subject.batch_dim(subject.names[0])],
+        input_types={
+            n: str(t.dtype).removeprefix("torch.") for n, t in zip(subject.names, subject.inputs, strict=True)
+        },
+        batch_dims=dict(subject.batch_dims),
         fixed_because=reason,
     )
 

@@ -1,36 +1,27 @@
-"""The network while it is lowered: nodes whose weights are still plain arrays, and values that may still
-wait for a reshape.
-
-A reshape is not written down when it is met. A `Ref` is a value of the network together with the shape that
-the model sees it in and zeros that the model put around it; both are settled when an operation needs them.
-So `x.view(n, -1)` becomes `flatten`, views that cancel each other vanish, and zeros in front of a
-convolution become its padding.
-
-Shapes hold integers and, in the first place, the symbol of the batch; any other symbolic size stays as
-torch's text for it.
-"""
+"""The network while it is lowered: nodes whose weights are still plain arrays, and the views of values made real where an operation
+needs them (`gossamer.export.layout` has the idea)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from gossamer.export.layout import Many, Ref, Shape, Size, groups_of, product, runs_of, seen, viewed
 from gossamer.graph.strict_json import Json
 
 if TYPE_CHECKING:  # annotations alone: what comes from an ONNX file needs no torch
     import torch
     from torch import Tensor
 
-Size = int | str
-Shape = tuple[Size, ...]
 Padding = tuple[int, int, int, int]
 Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 NO_PADDING: Padding = (0, 0, 0, 0)
+FARTHEST = float(np.finfo(np.float32).max)
 
 
 class Unsupported(Exception):
@@ -43,24 +34,12 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ref:
-    """A value as the model sees it. storage: equal for aliases; part_of: storage that this is a slice of;
-    padding: zeros around H and W (top, left, bottom, right)."""
-
-    value: str
-    shape: Shape
-    storage: int
-    padding: Padding = NO_PADDING
-    origin: torch.fx.Node | None = None
-    part_of: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Const:
-    """A tensor that does not depend on the input. parameter: the one it is, as it is; None for what was
-    computed."""
+    """A tensor that does not depend on the input, computed with a batch of two. shape: as captured. parameter: the one it is, as it
+    is; None for what was computed. mask: True = kept."""
 
     tensor: Tensor
+    shape: Shape
     parameter: str | None = None
     mask: Tensor | None = None
 
@@ -84,9 +63,14 @@ class DraftNode:
     op: str
     name: str
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     attributes: Mapping[str, Json] = field(default_factory=dict)
     weights: Mapping[str, Weight] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """The first output."""
+        return self.outputs[0]
 
 
 class Draft:
@@ -96,11 +80,17 @@ class Draft:
         self.shapes: dict[str, Shape] = {}
         self.nodes: list[DraftNode] = []
         self.outputs: list[tuple[str, str]] = []
+        self.batch_dims: dict[
+            str, int
+        ] = {}  # of the outputs whose first dimension is not the batch in the model
+        self.current = ""
         self._names: set[str] = set()
         self._stand_ins: set[str] = set()
-        self._storages = 0
-        self._settled: dict[tuple[str, Shape, Padding], str] = {}
-        self.current = ""
+        self._makers: dict[str, DraftNode] = {}
+        self._made: dict[Hashable, str] = {}
+        self.first_input = ""
+
+    # ---- values and nodes
 
     def fresh_name(self, wanted: str) -> str:
         """`wanted`, or `wanted#2`, `wanted#3`, ... where it is taken."""
@@ -112,15 +102,22 @@ class Draft:
         return name
 
     def add_input(self, name: str, shape: Shape) -> Ref:
-        """A value that comes from outside."""
+        """A value that comes from outside, batch first."""
         self._names.add(name)
-        return self._ref(name, shape)
+        self.first_input = self.first_input or name
+        self.shapes[name] = shape
+        return seen(name, shape)
 
     def add_stand_in(self, name: str, shape: Shape) -> Ref:
         """The result of an unsupported operation: it takes any shape, so that what follows raises no errors
         of its own."""
+        batch = next((place for place, size in enumerate(shape) if isinstance(size, Many)), 0)
+        sizes: list[Size] = [size.factor if isinstance(size, Many) else size for size in shape]
+        lying: Shape = (Many(), *sizes)
+        dims = [[0, place + 1] if place == batch else [place + 1] for place in range(len(shape))]
         self._stand_ins.add(name)
-        return self.add_input(name, shape)
+        self.shapes[name] = lying
+        return seen(name, lying, dims)
 
     def emit(
         self,
@@ -132,89 +129,237 @@ class Draft:
         weights: Mapping[str, Weight] | None = None,
         name: str | None = None,
         reserved: str | None = None,
-    ) -> Ref:
+    ) -> str:
         """Append a node; its value has the node's name: `reserved` (from `fresh_name`), or one like
         `name`."""
-        unique = reserved or self.fresh_name(name or self.current or op)
-        self.nodes.append(
-            DraftNode(
-                op=op,
-                name=unique,
-                inputs=tuple(inputs),
-                output=unique,
-                attributes=dict(attributes or {}),
-                weights=dict(weights or {}),
-            )
+        return self.emit_many(
+            op,
+            inputs,
+            [shape],
+            attributes=attributes,
+            weights=weights,
+            reserved=reserved or self.fresh_name(name or self.current or op),
+        )[0]
+
+    def emit_many(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        shapes: Sequence[Shape],
+        *,
+        attributes: Mapping[str, Json] | None = None,
+        weights: Mapping[str, Weight] | None = None,
+        reserved: str | None = None,
+    ) -> tuple[str, ...]:
+        """The same for a node with several outputs: NAME, NAME:1, NAME:2."""
+        name = reserved or self.fresh_name(self.current or op)
+        outputs = (name, *(self.fresh_name(f"{name}:{index}") for index in range(1, len(shapes))))
+        node = DraftNode(
+            op=op,
+            name=name,
+            inputs=tuple(inputs),
+            outputs=outputs,
+            attributes=dict(attributes or {}),
+            weights=dict(weights or {}),
         )
-        return self._ref(unique, shape)
+        self.nodes.append(node)
+        for output, shape in zip(outputs, shapes, strict=True):
+            self.shapes[output] = shape
+            self._makers[output] = node
+            if any(value in self._stand_ins for value in inputs):
+                self._stand_ins.add(output)
+        return outputs
 
     def producer(self, value: str) -> DraftNode | None:
         """The node that makes `value`; None for an input."""
-        return next((node for node in reversed(self.nodes) if node.output == value), None)
+        return self._makers.get(value)
 
     def base(self, ref: Ref) -> Shape:
         """The shape that the value behind `ref` has in the network."""
         return self.shapes[ref.value]
 
-    def view(self, ref: Ref, shape: Shape, origin: torch.fx.Node | None = None) -> Ref:
-        """`ref` in another shape of as many elements; nothing is emitted yet."""
-        if any(ref.padding):
-            ref = replace(ref, value=self.settle(ref), padding=NO_PADDING)
-        return replace(ref, shape=shape, origin=origin)
-
-    def copy(self, ref: Ref) -> Ref:
-        """The same value under a storage of its own."""
-        self._storages += 1
-        return replace(ref, storage=self._storages)
-
-    def settle(self, ref: Ref, *, keep_padding: bool = False) -> str:
-        """Name of a value that really has the shape of `ref` (without its padding where that is kept)."""
-        padding = NO_PADDING if keep_padding else ref.padding
-        base = self.base(ref)
-        if ref.value in self._stand_ins or (not any(ref.padding) and ref.shape == base):
-            return ref.value
-        if not any(padding) and any(ref.padding):
-            return ref.value
-        key = (ref.value, ref.shape, padding)
-        if key not in self._settled:
-            made = self._pad(ref) if any(padding) else self._flatten(ref, base)
-            self._settled[key] = made.value
-        return self._settled[key]
-
-    def _flatten(self, ref: Ref, base: Shape) -> Ref:
-        start = len(ref.shape) - 1
-        rest = [size for size in base[start:] if isinstance(size, int)]
-        fits = 1 <= start < len(base) and ref.shape[:start] == base[:start] and len(rest) == len(base) - start
-        if not fits or ref.shape[start] != int(np.prod(rest)):
-            raise Unsupported(
-                f"reshape of {_show(base)} to {_show(ref.shape)}",
-                "flatten(start_dim) or view(x.size(0), -1), which keep the batch and join the last dimensions",
-                ref.origin,
+    def constant(
+        self, values: npt.NDArray[np.float32], *, parameter: str | None = None, batch: int | None = None
+    ) -> Ref:
+        """A constant as a value of the network, the same in every example. parameter: the one it is; batch: the dimension, of size 1,
+        that the batch is."""
+        array = np.nan_to_num(np.asarray(values, np.float32), nan=np.nan, posinf=FARTHEST, neginf=-FARTHEST)
+        sizes = [size for place, size in enumerate(array.shape) if place != batch] or [1]
+        shape: Shape = (self.shapes[self.first_input][0], *sizes)
+        key = ("constant", shape, array.tobytes())
+        if key not in self._made:
+            label = self.fresh_name(f"{parameter or self.current}.constant")
+            weight = Weight(
+                name=parameter or f"{label}.value", values=array.reshape(-1).copy(), of_model=bool(parameter)
             )
-        return self.emit(
-            "flatten", [ref.value], ref.shape, attributes={"start": start}, name=f"{ref.value}.flatten"
-        )
+            self._made[key] = self.emit(
+                "constant",
+                [self.first_input],
+                shape,
+                attributes={"shape": listed(sizes)},
+                weights={"value": weight},
+                reserved=label,
+            )
+        places = iter(range(1, len(shape)))
+        dims = [[0] if place == batch else [next(places)] for place in range(array.ndim)]
+        return seen(self._made[key], shape, dims)
 
-    def _pad(self, ref: Ref) -> Ref:
-        """Zeros around H and W, as a 1x1 depthwise convolution with weight 1 and that padding."""
-        channels = ref.shape[1]
-        assert isinstance(channels, int)
-        name = self.fresh_name(f"{ref.value}.pad")
-        ones = Weight(
-            name=f"{name}.weight",
-            values=np.ones((channels, 1), np.float32),
-            only_dense=True,
-            of_model=False,
-        )
-        attributes = conv_attributes(padding=ref.padding, groups=channels)
-        return self.emit(
-            "conv2d", [ref.value], ref.shape, attributes=attributes, weights={"weight": ones}, reserved=name
-        )
+    # ---- views made real
 
-    def _ref(self, value: str, shape: Shape) -> Ref:
-        self._storages += 1
-        self.shapes[value] = shape
-        return Ref(value=value, shape=shape, storage=self._storages)
+    def view(self, ref: Ref, shape: Shape, origin: torch.fx.Node | None = None) -> Ref:
+        """`ref` in another shape of as many elements; emitted only where axes have to move."""
+        if ref.value in self._stand_ins:
+            return self.add_stand_in(ref.value, shape)
+        ref = replace(self.real(ref), origin=origin)
+        found = viewed(ref, shape)
+        if found is None:
+            found = viewed(self._joined(ref), shape)
+        if found is None:
+            raise Unsupported(
+                f"reshape of {describe_shape(ref.shape)} to {describe_shape(shape)}",
+                "reshapes that do not split the batch",
+                origin,
+            )
+        return found
+
+    def real(self, ref: Ref) -> Ref:
+        """`ref` without sizes that only repeat: they are written out."""
+        if not ref.repeats:
+            return ref
+        value, shape, places = self.lead(
+            replace(ref, dims=tuple(tuple(a for a in dim if a >= 0) for dim in ref.dims))
+        )
+        sizes, dims = list(shape), []
+        for dim, place in zip(ref.dims, places, strict=True):
+            if any(axis < 0 for axis in dim):
+                assert len(dim) == 1
+                if place is None:
+                    raise Unsupported("an expansion of the batch", "expansions of dimensions after the first")
+                sizes[place] = -dim[0]
+            dims.append([place] if place is not None else [])
+        extra = [place for place in range(len(shape)) if place not in places]
+        if ref.batch_dim is not None:
+            dims[ref.batch_dim] = extra
+        made = self.once("expand", value, tuple(sizes), {"shape": listed(sizes[1:])})
+        return replace(seen(made, tuple(sizes), dims), origin=ref.origin)
+
+    def arrange(self, ref: Ref, groups: Sequence[Sequence[int]]) -> str:
+        """A value whose dimensions are the given groups of axes; the batch alone is the first."""
+        shape: Shape = tuple(product(ref.axes[axis] for axis in group) for group in groups)
+        order = [axis for group in groups for axis in group]
+        if ref.value in self._stand_ins:
+            return self.add_stand_in(f"{ref.value}'", shape[1:]).value
+        if order == sorted(order):
+            return self.reshape(ref.value, shape)
+        runs = runs_of(order, [group for group in groups_of(self.base(ref), ref.axes) if group])
+        lying = sorted(runs)
+        value = self.reshape(ref.value, tuple(product(ref.axes[axis] for axis in run) for run in lying))
+        turned: Shape = tuple(product(ref.axes[axis] for axis in run) for run in runs)
+        value = self.once("permute", value, turned, {"order": [lying.index(run) for run in runs[1:]]})
+        return self.reshape(value, shape)
+
+    def lead(self, ref: Ref) -> tuple[str, Shape, list[int | None]]:
+        """The value as [batch, what is joined with the batch, every other dimension in the model's order]: its name, its shape, and the
+        place of every dimension of the model (None for the one that holds the batch)."""
+        groups: list[list[int]] = [[0]]
+        batch = ref.batch_dim
+        if batch is not None:
+            here = list(ref.dims[batch])
+            groups += [part for part in (here[: here.index(0)], here[here.index(0) + 1 :]) if part]
+        elif ref.axes[0] == 1:
+            batch = next((place for place, dim in enumerate(ref.dims) if not dim), None)
+        places: list[int | None] = []
+        for place, dim in enumerate(ref.dims):
+            places.append(None if place == batch else len(groups))
+            if place != batch:
+                groups.append(list(dim))
+        value = self.arrange(ref, groups)
+        return value, tuple(product(ref.axes[axis] for axis in group) for group in groups), places
+
+    def led(self, ref: Ref) -> Ref:
+        """`ref` with its value laid out as `lead` does it."""
+        value, shape, places = self.lead(ref)
+        extra = [place for place in range(len(shape)) if place not in places]
+        before = 0 if ref.batch_dim is None else ref.dims[ref.batch_dim].index(0)
+        joined = [*extra[1:2], 0, *extra[2:]] if before else extra
+        dims = [joined if place is None else [place] for place in places]
+        return replace(seen(value, shape, dims), origin=ref.origin)
+
+    def axis(self, ref: Ref, dim: int) -> tuple[Ref, int]:
+        """`ref` laid out so that dimension `dim` is one dimension of its value; which one that is."""
+        if 0 in ref.dims[dim]:
+            raise Unsupported(
+                f"an operation along dimension {dim} of {describe_shape(ref.shape)}, which holds the batch",
+                "operations along other dimensions",
+            )
+        wanted = list(ref.dims[dim])
+        groups = groups_of(self.base(ref), ref.axes)
+        if wanted and wanted in groups:
+            return ref, groups.index(wanted)
+        if wanted and wanted == list(range(wanted[0], wanted[-1] + 1)):
+            split: list[list[int]] = []
+            for group in groups:
+                before = [axis for axis in group if axis < wanted[0]]
+                after = [axis for axis in group if axis > wanted[-1]]
+                split += [part for part in (before, after) if part or not group]
+                if wanted[0] in group:
+                    split.insert(len(split) - bool(after), wanted)
+            if len(split) <= 8:
+                value = self.arrange(ref, split)
+                return replace(ref, value=value), split.index(wanted)
+        value, _shape, places = self.lead(ref)
+        place = places[dim]
+        assert place is not None
+        return self.led(ref), place
+
+    def reshape(self, value: str, shape: Shape) -> str:
+        """The value in another row-major shape: `flatten` where only last dimensions are joined."""
+        base = self.shapes[value]
+        if base == shape:
+            return value
+        start = len(shape) - 1
+        if 1 <= start < len(base) and shape[:start] == base[:start]:
+            return self.once("flatten", value, shape, {"start": start})
+        return self.once("reshape", value, shape, {"shape": listed(shape[1:])})
+
+    def once(self, op: str, value: str, shape: Shape, attributes: Mapping[str, Json]) -> str:
+        """A node that only moves data, emitted once for each value and attributes."""
+        key = (op, value, shape, repr(attributes))
+        if key not in self._made:
+            self._made[key] = self.emit(op, [value], shape, attributes=attributes, name=f"{value}.{op}")
+        return self._made[key]
+
+    def _joined(self, ref: Ref) -> Ref:
+        """Laid out in the model's order, axes before and after the batch each joined to one."""
+        flat = [axis for dim in ref.dims for axis in dim]
+        place = flat.index(0) if 0 in flat else 0
+        before, after = flat[:place], [axis for axis in flat[place:] if axis != 0]
+        groups = [[0], *(part for part in (before, after) if part)]
+        value = self.arrange(ref, groups)
+        shape: Shape = tuple(product(ref.axes[axis] for axis in group) for group in groups)
+        dims = (
+            [[1], [0], [2]] if before and after else [[1], [0]] if before else [[0], [1]] if after else [[0]]
+        )
+        if 0 not in flat:
+            dims = [[1]]
+        return replace(seen(value, shape, dims), origin=ref.origin)
+
+
+def plain(sizes: Sequence[Size]) -> list[int]:
+    """Sizes without the batch in them."""
+    found = [size for size in sizes if isinstance(size, int)]
+    assert len(found) == len(sizes)
+    return found
+
+
+def listed(sizes: Sequence[Size]) -> list[Json]:
+    """Sizes after the batch, as an attribute."""
+    return [*plain(sizes)]
+
+
+def describe_shape(shape: Sequence[Size]) -> str:
+    """A shape in a message."""
+    return "[" + ", ".join(str(size) for size in shape) + "]"
 
 
 def conv_attributes(
@@ -242,7 +387,3 @@ def sibling(name: str, role: str) -> str:
     'layer1.0.conv1.bias'
     """
     return f"{name.removesuffix('.weight')}.{role}"
-
-
-def _show(shape: Shape) -> str:
-    return "[" + ", ".join(str(size) for size in shape) + "]"

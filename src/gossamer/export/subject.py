@@ -21,12 +21,18 @@ Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model and one example of its inputs. keywords: inputs are given by name; otherwise by position."""
+    """A model and one example of its inputs. keywords: inputs are given by name; otherwise by position. batch_dims: the dimension of
+    the batch where it is not the first."""
 
     model: nn.Module
     inputs: tuple[Tensor, ...]
     names: tuple[str, ...]
     keywords: bool
+    batch_dims: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def batch_dim(self, name: str) -> int:
+        """The dimension of an input that holds the batch."""
+        return self.batch_dims.get(name, 0)
 
 
 @dataclasses.dataclass
@@ -58,8 +64,15 @@ class Facade(nn.Module):
         return tuple(tensor for _, tensor in named)
 
 
-def subject_of(model: nn.Module, example: Example) -> Subject:
-    """Unwrap the model, put the example on its device, check both."""
+def subject_of(
+    model: nn.Module,
+    example: Example,
+    *,
+    states: Mapping[str, str] | None = None,
+    batch_dims: Mapping[str, int] | None = None,
+) -> Subject:
+    """Unwrap the model, put the example on its device, check both. states: inputs of three dimensions among them have their batch in
+    the second, unless `batch_dims` says otherwise."""
     if not isinstance(model, nn.Module):
         raise ExportError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     bare = unwrap(model)
@@ -95,7 +108,26 @@ def subject_of(model: nn.Module, example: Example) -> Subject:
         inputs=tuple(tensor.detach().to(device) for tensor in named.values()),
         names=tuple(named),
         keywords=keywords,
+        batch_dims=_batch_dims(named, states or {}, batch_dims or {}),
     )
+
+
+def _batch_dims(
+    named: Mapping[str, Tensor], states: Mapping[str, str], given: Mapping[str, int]
+) -> dict[str, int]:
+    """The inputs whose batch is not their first dimension."""
+    for what, names in (("states", states), ("batch_dims", given)):
+        for name in names:
+            if name not in named:
+                raise ExportError(f"{what}: expected names of inputs ({', '.join(named)}), got {name!r}")
+    found = {name: 1 for name in states if named[name].dim() == 3}
+    found.update(given)
+    for name, dim in found.items():
+        if not 0 <= dim < named[name].dim():
+            raise ExportError(
+                f"batch_dims: expected a dimension of {name!r} (0 to {named[name].dim() - 1}), got {dim}"
+            )
+    return {name: dim for name, dim in found.items() if dim}
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -134,14 +166,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def _check_tensor(name: str, tensor: object) -> None:
     if not isinstance(tensor, Tensor):
         raise ExportError(f"example {name!r}: expected a tensor, got {type(tensor).__name__}")
-    if tensor.dtype != torch.float32:
-        advice = (
-            "the runtime takes float32 inputs only, models that take tokens or indices are not supported yet"
-            if not tensor.is_floating_point()
-            else "convert the example with .float()"
-        )
+    if tensor.dtype not in (torch.float32, torch.int64):
+        advice = ".float()" if tensor.is_floating_point() else ".long()"
         raise ExportError(
-            f"example {name!r}: expected float32, got {str(tensor.dtype).removeprefix('torch.')}; {advice}"
+            f"example {name!r}: expected float32 or int64, got {str(tensor.dtype).removeprefix('torch.')}; convert the example "
+            f"with {advice}"
         )
     if tensor.dim() < 1 or tensor.numel() == 0:
         raise ExportError(

@@ -1,13 +1,15 @@
 """Does the packed file compute what the masked torch model computes?
 
 Both run on the example (batch 1 and 2) and on random inputs of its mean and deviation (batch 1, 2 and the
-maximum). The measure is max|packed - torch| of each output and batch, relative to max|torch| of that output
+maximum), with a free length at the smallest, a middle and the largest length.
+The measure is max|packed - torch| of each output and batch, relative to max|torch| of that output
 over all runs: a single answer that happens to lie near zero is no reason to refuse a network.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ from torch.func import functional_call
 from gossamer import runtime
 from gossamer.errors import ExportError, RuntimeFailure
 from gossamer.export.agreement import MACS, advice, compare, relative, table
-from gossamer.export.capture import PREFIX, Captured, with_batch
+from gossamer.export.capture import PREFIX, Captured, with_batch, with_length
+from gossamer.export.length import Length
 from gossamer.export.report import Verification
 from gossamer.export.subject import Facade, Subject, evaluating
 from gossamer.runtime.threads import usable_cpus
@@ -25,36 +28,56 @@ from gossamer.runtime.threads import usable_cpus
 MEMORY = 2**31  # bytes of the largest value of one run, four times, at most
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is tried: batches up to the largest, lengths; and the outputs whose batch is not their first dimension in the model."""
+
+    max_batch: int
+    length: Length | None = None
+    out_batch_dims: Mapping[str, int] = field(default_factory=dict)
+
+
 def verify(
     candidate: bytes,
     captured: Captured,
     subject: Subject,
     masks: Mapping[str, Tensor],
+    plan: Plan,
     *,
-    max_batch: int,
     tolerance: float,
     dtype: str,
     seed: int = 0,
-) -> Verification:
-    """Compare; ExportError where an error is above `tolerance`."""
-    session = runtime.load(candidate, threads=min(torch.get_num_threads(), usable_cpus()))
+) -> tuple[Verification, list[str]]:
+    """Compare; ExportError where an error is above `tolerance`. Also remarks for the report."""
+    session, remarks = _session(candidate)
     macs = sum(int(row["macs_dense"]) for row in session.layers())
     differences: dict[tuple[str, str], float] = {}
     scales: dict[str, float] = {}
     generator = torch.Generator().manual_seed(seed)
-    for batch in _batches(captured, max_batch, macs, session.engine):
-        example = subject.inputs if not captured.symbols else with_batch(subject.inputs, batch)
+    batches = _batches(captured, plan.max_batch, macs, session.engine)
+    for batch, length in _trials(batches, plan.length):
+        label = str(batch) if length is None else f"{batch}x{length}"
+        at_length = (
+            subject
+            if plan.length is None or length is None
+            else with_length(subject, plan.length.dims, length)
+        )
+        example = at_length.inputs if not captured.symbols else with_batch(at_length, batch)
         noise = tuple(_random_like(tensor, generator) for tensor in example)
         for inputs in (example, noise) if batch <= 2 or not captured.symbols else (noise,):
             expected = reference(subject, masks, inputs)
-            arrays = {n: t.cpu().numpy() for n, t in zip(subject.names, inputs, strict=True)}
+            arrays = {
+                name: np.ascontiguousarray(tensor.movedim(subject.batch_dim(name), 0).cpu().numpy())
+                for name, tensor in zip(subject.names, inputs, strict=True)
+            }
             try:
                 found = session.run(arrays)
             except RuntimeFailure as failure:
-                raise ExportError(f"the packed network does not run at batch {batch}: {failure}") from failure
+                raise ExportError(f"the packed network does not run at batch {label}: {failure}") from failure
             for name, value in expected.items():
-                difference, scale = compare(found[name], value, name)
-                differences[str(batch), name] = max(differences.get((str(batch), name), 0.0), difference)
+                moved = np.moveaxis(value, plan.out_batch_dims.get(name, 0), 0)
+                difference, scale = compare(found[name], moved, name)
+                differences[label, name] = max(differences.get((label, name), 0.0), difference)
                 scales[name] = max(scales.get(name, 0.0), scale)
     errors: dict[str, float] = {}
     for (label, name), difference in differences.items():
@@ -65,7 +88,28 @@ def verify(
             f"the packed network differs from the model: relative error {result.worst:.3g}, expected at most {tolerance:g} "
             f"(by batch: {table(errors)}). Nothing was written. " + advice(errors, tolerance, dtype)
         )
-    return result
+    if captured.symbols and plan.max_batch not in batches:
+        remarks.append(
+            f"verified up to batch {max(batches)}; batch {plan.max_batch} would take too long or too much memory"
+        )
+    return result, remarks
+
+
+def _session(candidate: bytes) -> tuple[runtime.Session, list[str]]:
+    """A session of the native engine; of the reference, with a remark, where the native one refuses the network."""
+    try:
+        return runtime.load(candidate, threads=min(torch.get_num_threads(), usable_cpus())), []
+    except RuntimeFailure as failure:
+        remark = f"verified with the slow reference, because the native engine refuses the network: {failure}"
+        return runtime.load(candidate, engine="reference"), [remark]
+
+
+def _trials(batches: Sequence[int], length: Length | None) -> list[tuple[int, int | None]]:
+    """(batch, length): every length with one and two examples, the largest batch at the smallest length."""
+    if length is None:
+        return [(batch, None) for batch in batches]
+    few: list[tuple[int, int | None]] = [(batch, size) for size in length.tried for batch in batches[:2]]
+    return few + [(batch, length.min) for batch in batches[2:]]
 
 
 def reference(
@@ -119,6 +163,12 @@ def _elements(node: torch.fx.Node) -> int:
 
 
 def _random_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of the example's mean and deviation; whole numbers between its own (flags, which are 0 and 1, as they are)."""
+    if not tensor.is_floating_point():
+        low, high = int(tensor.min()), int(tensor.max())
+        if high <= 1:
+            return tensor
+        return torch.randint(low, high + 1, tensor.shape, generator=generator).to(tensor.device)
     noise = torch.randn(tensor.shape, generator=generator)
     mean = float(tensor.mean())
     deviation = float(tensor.std()) if tensor.numel() > 1 else 0.0

@@ -2,13 +2,14 @@
 read it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gossamer.export.draft import Const, Draft, Ref, Shape, Unsupported, Weight, sibling
+from gossamer.export.draft import Const, Draft, Unsupported, Weight, describe_shape, sibling
+from gossamer.export.layout import Many, Ref, Shape
 
 Result = Ref | tuple[Ref | None, ...]
 Lowering = Callable[["Call", Draft], Result]
@@ -16,7 +17,7 @@ Lowering = Callable[["Call", Draft], Result]
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """`op` is the name without overload and without the underscore of in-place forms, e.g. aten.relu.
+    """`op` is the name without overload, e.g. aten.relu.
 
     out_shapes: shape of every result as torch sees it. name: what the node is to be called.
     """
@@ -32,6 +33,13 @@ class Call:
         """Shape of the (first) result."""
         return self.out_shapes[0]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the (first) result."""
+        value = self.node.meta["val"]
+        found: torch.dtype = value.dtype if isinstance(value, Tensor) else value[0].dtype
+        return found
+
     def get(self, *names: str, default: object = None) -> object:
         """The first of `names` that the schema has."""
         return next((self.arguments[name] for name in names if name in self.arguments), default)
@@ -45,6 +53,10 @@ class Call:
             f"{self.op} of {'a constant' if isinstance(found, Const) else describe(found)}",
             f"{self.op} of a value that depends on the model's input",
         )
+
+    def value(self, draft: Draft, *names: str) -> Ref:
+        """A tensor, as a value of the network even where it is constant."""
+        return operand(draft, self.get(*names))
 
     def const(self, name: str) -> Const | None:
         """A constant tensor, None where the argument is None."""
@@ -85,6 +97,31 @@ class Call:
             )
         return found
 
+    def number(self, name: str, default: float) -> float:
+        """One number; None is the default."""
+        found = self.get(name, default=default)
+        if found is None:
+            return default
+        if isinstance(found, Const) and found.tensor.numel() == 1:
+            return float(found.tensor)
+        if not isinstance(found, int | float):
+            raise Unsupported(f"{self.op} with {name} {describe(found)}", f"a number for {name}")
+        return float(found)
+
+    def dim(self, name: str = "dim", default: int = 0, rank: int | None = None) -> int:
+        """A dimension of the input, counted from the front."""
+        return self.integer(name, default) % max(len(self.ref().shape) if rank is None else rank, 1)
+
+    def dims(self, name: str = "dim") -> list[int]:
+        """Dimensions of the input, all where none are given, ascending."""
+        rank = len(self.ref().shape)
+        found = self.get(name)
+        if found is None or found == []:
+            return list(range(rank))
+        listed = [found] if isinstance(found, int) else found
+        assert isinstance(listed, list | tuple)
+        return sorted(int(dim) % max(rank, 1) for dim in listed)
+
     def rank(self, ref: Ref, *ranks: int) -> None:
         """Refuse a value of another rank."""
         if len(ref.shape) not in ranks:
@@ -94,12 +131,63 @@ class Call:
             )
 
 
+def operand(draft: Draft, found: object) -> Ref:
+    """A value, a constant or a number as a value of the network."""
+    if isinstance(found, Ref):
+        return found
+    if isinstance(found, bool | int | float):
+        return draft.constant(np.asarray(float(found), np.float32))
+    if isinstance(found, Const):
+        joined = _joined(found)
+        if joined is not None:
+            opened, place = joined
+            ref = operand(draft, opened)
+            dims = (*ref.dims[:place], (*ref.dims[place], *ref.dims[place + 1]), *ref.dims[place + 2 :])
+            return replace(ref, dims=dims)
+        tensor, batch = single(found)
+        return draft.constant(
+            to_array(tensor), parameter=found.parameter if tensor is found.tensor else None, batch=batch
+        )
+    raise Unsupported(f"arithmetic with {describe(found)}", "values from the input, constants and numbers")
+
+
+def _joined(const: Const) -> tuple[Const, int] | None:
+    """A constant with a size of c times the batch, opened to [batch, c] or [c, batch] where its entries are the same in every example;
+    and the dimension."""
+    for place, size in enumerate(const.shape):
+        if isinstance(size, Many) and size.factor != 1:
+            front, back = const.tensor.shape[:place], const.tensor.shape[place + 1 :]
+            for step, sizes in enumerate(((2, size.factor), (size.factor, 2))):
+                opened = const.tensor.reshape(*front, *sizes, *back)
+                first = opened.narrow(place + step, 0, 1)
+                if torch.equal(opened, first.expand_as(opened)):
+                    here: Shape = (size.factor, Many()) if step else (Many(), size.factor)
+                    lying = (*const.shape[:place], *here, *const.shape[place + 1 :])
+                    return Const(tensor=opened, shape=lying), place
+    return None
+
+
+def single(const: Const) -> tuple[Tensor, int | None]:
+    """The constant as one example sees it (the batch has size 1), and the dimension of the batch."""
+    tensor, batch = const.tensor, None
+    for place, size in enumerate(const.shape):
+        if isinstance(size, Many):
+            first = tensor.narrow(place, 0, 1)
+            if size.factor != 1 or not torch.equal(tensor, first.expand_as(tensor)):
+                raise Unsupported(
+                    "a constant that differs from example to example (made from the size of the batch)",
+                    "values that are computed from the input",
+                )
+            tensor, batch = first, place
+    return tensor, batch
+
+
 def int_size(size: object) -> int:
-    """A size that must not be symbolic."""
+    """A size that must not depend on the batch."""
     if not isinstance(size, int):
         raise Unsupported(
             f"a size {size} that depends on the batch",
-            "sizes that depend on the batch in the first place only",
+            "operations along dimensions that do not hold the batch",
         )
     return size
 
@@ -132,8 +220,8 @@ def describe(value: object) -> str:
         return f"a value of shape {describe(value.shape)}"
     if isinstance(value, Const):
         return f"a constant of shape {list(value.tensor.shape)}"
-    if isinstance(value, torch.fx.Node):
+    if isinstance(value, torch.fx.Node | Many):
         return "a number computed from the input's size"
     if isinstance(value, tuple):
-        return "[" + ", ".join(str(size) for size in value) + "]"
+        return describe_shape(value)
     return repr(value)

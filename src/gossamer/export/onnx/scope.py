@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gossamer.export.draft import Draft, Unsupported, Weight
+from gossamer.export.draft import plain as plain_sizes
 from gossamer.export.onnx.reader import OnnxNode
 from gossamer.export.onnx.values import Const, Entry, Ref, Sizes, plain, reshaped_dims
 from gossamer.graph.strict_json import Json
@@ -18,13 +19,11 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Scope:
-    """The draft with what all nodes share. batch: the size of this walk; written: the one that the file
-    is fixed to, None where it is free; anchor: a value that gives constants their batch."""
+    """The draft with what all nodes share. batch: the size of this walk; anchor: a value that gives constants their batch."""
 
-    def __init__(self, batch: int, written: int | None = None) -> None:
+    def __init__(self, batch: int) -> None:
         self.draft = Draft()
         self.batch = batch
-        self.written = written
         self.anchor = ""
         self.whole: set[str] = set()  # values that are whole numbers
         self.truths: set[str] = set()  # values that ONNX calls bool
@@ -41,11 +40,11 @@ class Scope:
         name: str | None = None,
     ) -> str:
         """Append a node whose value has `shape` (batch first)."""
-        return self.draft.emit(op, inputs, shape, attributes=attributes, weights=weights, name=name).value
+        return self.draft.emit(op, inputs, shape, attributes=attributes, weights=weights, name=name)
 
     def shape(self, value: str) -> Sizes:
         """Shape of a value of the draft."""
-        return tuple(int(size) for size in self.draft.shapes[value])
+        return tuple(plain_sizes(self.draft.shapes[value]))
 
     def settled(self, ref: Ref) -> Ref:
         """The same with the dimensions behind the batch in ONNX's order."""
@@ -103,7 +102,7 @@ class Scope:
             attributes={"shape": list(values.shape)},
             weights={"value": weight},
             reserved=unique,
-        ).value
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -163,11 +163,6 @@ def _renamed(item: InputSizes, lengths: Sequence[str]) -> InputSizes:
     return InputSizes(name=item.name, dtype=item.dtype, sizes=sizes, batch=item.batch)
 
 
-def example_of(sizes: Sizes) -> str:
-    """What `shapes=` could be, with usual numbers for free sizes."""
-    return _example(sizes.inputs)
-
-
 def _example(found: Sequence[InputSizes]) -> str:
     common = {2: 224, 3: 224}
     texts = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gossamer.errors import ExportError
-from gossamer.export.draft import Draft, DraftNode, Weight
+from gossamer.export.draft import Draft, DraftNode, Weight, plain
 from gossamer.graph.strict_json import Json
 
 LENGTH = "s"
@@ -109,7 +109,7 @@ def _shape(a: DraftNode, b: DraftNode, lengths: Lengths) -> list[Json]:
 def _slice(first: Draft, other: Draft, a: DraftNode, b: DraftNode) -> dict[str, Json]:
     axis = a.attributes["axis"]
     assert isinstance(axis, int)
-    sizes = [int(draft.shapes[node.inputs[0]][axis]) for draft, node in ((first, a), (other, b))]
+    sizes = [plain(draft.shapes[node.inputs[0]])[axis] for draft, node in ((first, a), (other, b))]
     found: dict[str, Json] = dict(a.attributes)
     for key in ("start", "stop"):
         one, two = a.attributes[key], b.attributes[key]

@@ -74,7 +74,7 @@ def gelu(node: DraftNode, graph: Graph) -> DraftNode | None:
         if near(total, 1.0):
             return made
         name = f"{node.name}.gelu"
-        value = graph.insert(replace(made, name=name, output=name), graph.shapes[node.output])
+        value = graph.insert(replace(made, name=name, outputs=(name,)), graph.shapes[node.output])
         return replace(
             node, op="affine", inputs=(value,), attributes={"scale": total, "shift": 0.0}, weights={}
         )

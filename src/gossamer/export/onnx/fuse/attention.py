@@ -90,7 +90,7 @@ def _transposed(node: DraftNode, value: str, graph: Graph) -> str:
         order, source = swap, value
     name = f"{node.name}.keys"
     shape = graph.shapes[value]
-    made = DraftNode(op="permute", name=name, inputs=(source,), output=name, attributes={"order": order})
+    made = DraftNode(op="permute", name=name, inputs=(source,), outputs=(name,), attributes={"order": order})
     return graph.insert(made, (*shape[:-2], shape[-1], shape[-2]))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gossamer.export.draft import DraftNode, Shape
+from gossamer.export.draft import DraftNode
+from gossamer.export.layout import Shape
 
 
 @dataclass(kw_only=True)

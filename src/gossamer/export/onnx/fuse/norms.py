@@ -84,7 +84,7 @@ def weighted(node: DraftNode, graph: Graph) -> DraftNode | None:
         vector = graph.last_vector(other, graph.shapes[value][-1])
         if vector is not None:
             weights = {**norm.weights, role: Weight(name=f"{node.name}.{role}", values=vector)}
-            return replace(norm, name=node.name, output=node.output, weights=weights)
+            return replace(norm, name=node.name, outputs=node.outputs, weights=weights)
     return None
 
 

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from gossamer.export.draft import DraftNode, Weight, sibling
+from gossamer.export.draft import DraftNode, Weight, plain, sibling
 from gossamer.export.onnx.fuse.graph import Graph, Rule
 
 
@@ -27,7 +27,7 @@ def reshapes(node: DraftNode, graph: Graph) -> DraftNode | None:
     start = len(new) - 1
     joins = start >= 1 and len(old) > len(new) and old[:start] == new[:start]
     if joins and all(isinstance(size, int) for size in old):
-        tail = [int(size) for size in old[start:]]
+        tail = plain(old[start:])
         if prod(tail) == new[start] and sizes[-1] == new[start]:
             return replace(node, op="flatten", attributes={"start": start})
     return None
@@ -102,7 +102,7 @@ def biases(node: DraftNode, graph: Graph) -> DraftNode | None:
         total = vector if old is None else vector + old.values
         name = sibling(layer.weights["weight"].name, "bias")
         weights = {**layer.weights, "bias": Weight(name=name, values=np.asarray(total, np.float64))}
-        return replace(layer, name=node.name, output=node.output, weights=weights)
+        return replace(layer, name=node.name, outputs=node.outputs, weights=weights)
     return None
 
 

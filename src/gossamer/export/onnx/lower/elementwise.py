@@ -44,7 +44,7 @@ def channel_affine(scope: Scope, value: str, scale: np.ndarray, shift: np.ndarra
     }
     return scope.draft.emit(
         "channel_affine", [value], scope.draft.shapes[value], weights=weights, reserved=name
-    ).value
+    )
 
 
 def binary(op: str) -> Lowering:
