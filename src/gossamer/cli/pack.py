@@ -38,8 +38,9 @@ def pack(
     ] = None,
     max_batch: Annotated[int, typer.Option(help="Largest batch that the file promises.")] = 64,
     max_length: Annotated[
-        int, typer.Option(help="For FILE.onnx with a free sequence length: the largest one.")
-    ] = 512,
+        int | None,
+        typer.Option(help="For FILE.onnx with a free sequence length: the largest one. Default: up to 512."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Pack a finished network into one small file that runs without torch.

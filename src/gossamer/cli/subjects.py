@@ -44,7 +44,7 @@ class Sizes:
 
     input_shape: str | None
     max_batch: int
-    max_length: int = 512
+    max_length: int | None = None
 
 
 def is_onnx(source: str) -> bool:

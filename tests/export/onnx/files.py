@@ -48,7 +48,7 @@ def packed(path, folder, **options):
     """The file's session, report, and operators."""
     target = folder / "packed.safetensors"
     report = pack_onnx(path, target, **{"dtype": "float32", **options})
-    session = runtime.load(target)
+    session = runtime.load(target, engine=report.verification.engine)
     return session, report
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from gossamer.errors import ExportError
 from tests.export.onnx.files import expected, model, normal, operators, packed, saved, sparse_normal
 
 W = sparse_normal(8, 3, 3, 3)
@@ -223,14 +224,21 @@ def test_file_with_batch_one_becomes_free(tmp_path):
     np.testing.assert_allclose(session.run(x)["y"], np.concatenate(each), atol=1e-4)
 
 
-def test_batch_written_into_a_reshape_stays(tmp_path):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_batch_written_into_a_reshape_becomes_free(batch, tmp_path):
     nodes = [("Reshape", ["x", "shape"], ["a"], {}), ("Gemm", ["a", "w"], ["y"], {})]
-    constants = {"shape": np.array([1, 12]), "w": normal(12, 3)}
-    path = saved(model(nodes, {"x": [1, 3, 2, 2]}, constants=constants), tmp_path)
+    constants = {"shape": np.array([batch, 12]), "w": normal(12, 3)}
+    path = saved(model(nodes, {"x": [batch, 3, 2, 2]}, constants=constants), tmp_path)
     session, report = packed(path, tmp_path)
-    assert report.batch == "batch 1"
-    assert any("the batch is fixed" in note for note in report.notes)
-    assert session.run(normal(1, 3, 2, 2))["y"].shape == (1, 3)
+    assert report.batch == "batch 1 to 64"
+    assert session.run(normal(5, 3, 2, 2))["y"].shape == (5, 3)
+
+
+def test_constant_for_each_example_fixes_the_batch(tmp_path):
+    nodes = [("Add", ["x", "c"], ["a"], {}), ("Gemm", ["a", "w"], ["y"], {})]
+    path = saved(model(nodes, {"x": [2, 4]}, constants={"c": normal(2, 4), "w": normal(4, 3)}), tmp_path)
+    with pytest.raises(ExportError, match="a constant that differs from example to example"):
+        packed(path, tmp_path)
 
 
 def test_shapes_computed_from_the_input(tmp_path):

@@ -11,6 +11,7 @@ from gossamer._version import __version__
 from gossamer.errors import ExportError, GraphError
 from gossamer.export.agreement import TOLERANCES
 from gossamer.export.arguments import (
+    MAX_BATCH,
     check_labels,
     check_manifest,
     checked_preprocessing,
@@ -22,25 +23,27 @@ from gossamer.export.fold import fold
 from gossamer.export.onnx.evaluate import Evaluator
 from gossamer.export.onnx.fuse import fuse
 from gossamer.export.onnx.reader import OnnxModel, read
-from gossamer.export.onnx.sizes import BATCH, PROBES, InputSizes, Sizes, sizes_of, with_batch
+from gossamer.export.onnx.sizes import BATCH, PROBES, InputSizes, Sizes, example_of, sizes_of, with_batch
 from gossamer.export.onnx.symbolic import LENGTH, Lengths, same_batch, with_length
 from gossamer.export.onnx.verify import verify
 from gossamer.export.onnx.walk import Walked, walk
-from gossamer.export.report import PackReport
+from gossamer.export.report import PackReport, Verification
 from gossamer.export.weights import PackedWeights, pack_weights
 from gossamer.formats import packed_file
-from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output
+from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output, State
 from gossamer.graph.strict_json import Json
+
+LONGEST = 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lowered:
-    """The draft with free sizes. reason: why the batch is fixed, None where it is free."""
+    """The draft with free sizes. reason: why the batch is fixed; max_length: None where no length is free."""
 
     walked: Walked
     inputs: tuple[InputSizes, ...]
     free_batch: bool
-    has_length: bool
+    max_length: int | None
     reason: str | None
 
 
@@ -52,7 +55,7 @@ def pack_onnx(
     pattern: object = None,
     dtype: str = "float16",
     max_batch: int = 64,
-    max_length: int = 512,
+    max_length: int | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: ImagePreprocessing | Mapping[str, Json] | None = None,
     recipe: Mapping[str, Json] | None = None,
@@ -60,14 +63,18 @@ def pack_onnx(
     license: str | None = None,
     name: str | None = None,
     tolerance: float | None = None,
+    states: Mapping[str, str] | None = None,
+    batch_dims: Mapping[str, int] | None = None,
 ) -> PackReport:
     """Pack the ONNX file `source` into the file `path` and return what was done.
 
-    Zeros of the weights count as absent, those of sparse initializers too. shapes: sizes of inputs, by name, where the
-    file leaves more free than the batch and one length. pattern: of the zeros, e.g. "gs:8,1"; other zeros are stored
-    unstructured. dtype: of the matrices' values, float16 or float32. max_batch, max_length: largest sizes the file
-    is made for, where they are free. tolerance: largest relative error against the ONNX file, 5e-3 for float16
-    and 1e-4 for float32 by default.
+    Zeros of the weights count as absent, those of sparse initializers too. shapes: sizes of inputs, by name, where the file
+    leaves more free than the batch and one length. pattern: of the zeros, e.g. "gs:8,1"; other zeros are stored unstructured.
+    dtype: of the matrices' values, float16 or float32. max_batch, max_length: largest sizes the packed file is made for, where
+    they are free; None: the longest up to 512 that the graph allows. tolerance: largest relative error against the ONNX
+    file, 5e-3 for float16 and 1e-4 for float32 by default. states: input name -> name of the output whose value a session
+    hands to it at the next run. batch_dims: dimension of the batch of inputs that have it elsewhere than the file's names
+    tell; in the packed file it comes first.
     """
     target = checked_target(path, dtype=dtype, max_batch=max_batch, tolerance=tolerance)
     check_manifest(
@@ -76,7 +83,8 @@ def pack_onnx(
     block = checked_preprocessing(preprocessing)
     pattern_text = pattern_of(pattern, None)
     model = read(source)
-    lowered = lower(model, sizes_of(model, shapes), max_batch=max_batch, max_length=max_length)
+    sizes = sizes_of(model, shapes, batch_dims)
+    lowered = lower(model, sizes, max_batch=max_batch, max_length=checked_length(max_length))
     draft = lowered.walked.draft
     fuse(draft)
     nodes = fold(draft)
@@ -85,7 +93,7 @@ def pack_onnx(
     check_labels(labels, draft)
     weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=True)
     manifest = Manifest(
-        network=_network(name or model.name, lowered, nodes, weights, max_batch, max_length),
+        network=_network(name or model.name, lowered, nodes, weights, max_batch, states or {}),
         library=f"gossamer {__version__}",
         preprocessing=None if block is None else block.to_json(),
         labels=None if labels is None else tuple(labels),
@@ -107,8 +115,8 @@ def pack_onnx(
             lowered.walked.batches,
             lowered.walked.vocabularies,
             max_batch=max_batch if lowered.free_batch else None,
-            max_length=max_length if lowered.has_length else None,
-            one_by_one=lowered.free_batch and sizes_of(model, shapes).fixed == 1,
+            max_length=lowered.max_length,
+            part=sizes.fixed if lowered.free_batch else None,
             tolerance=TOLERANCES[dtype] if tolerance is None else tolerance,
             dtype=dtype,
         )
@@ -119,48 +127,94 @@ def pack_onnx(
         path=target,
         bytes=size,
         bytes_dense=sum(4 * row.num_weights for row in weights.reports if row.of_model),
-        batch=_sizes_text(lowered, max_batch, max_length),
+        batch=_sizes_text(lowered, max_batch),
         nodes=len(nodes),
         weights=weights.reports,
         verification=checked,
-        notes=tuple(_notes(lowered)),
+        notes=tuple(_notes(lowered, checked, max_batch)),
     )
 
 
-def lower(model: OnnxModel, sizes: Sizes, *, max_batch: int, max_length: int) -> Lowered:
+def checked_length(max_length: object) -> int | None:
+    """`max_length`, an integer of at least 2 or None."""
+    if max_length is None or (
+        isinstance(max_length, int) and not isinstance(max_length, bool) and 2 <= max_length <= MAX_BATCH
+    ):
+        return max_length
+    raise ExportError(f"max_length: expected an integer from 2 to {MAX_BATCH}, got {max_length!r}")
+
+
+def lower(model: OnnxModel, sizes: Sizes, *, max_batch: int, max_length: int | None) -> Lowered:
     """With a free batch where that is possible, else with that of the file."""
     evaluator = Evaluator(model.proto)
-    reason = None if max_batch > 1 or sizes.fixed is None else "max_batch is 1"
-    if reason is None and (sizes.fixed is None or sizes.fixed == 1):
+    if not sizes.has_length:
+        return _at_length(model, evaluator, sizes, max_batch, None)
+    try:
+        return _at_length(model, evaluator, sizes, max_batch, max_length or LONGEST)
+    except ExportError as error:
+        if max_length is None:
+            found = _longest(model, evaluator, sizes, max_batch)
+            if found is not None:
+                return found
+        raise ExportError(
+            f"{error}\nThis was tried with a free length; where the model was exported at one length, fix it with "
+            f"shapes={example_of(sizes)} (--input SIZES where there is one input)"
+        ) from error
+
+
+def _longest(model: OnnxModel, evaluator: Evaluator, sizes: Sizes, max_batch: int) -> Lowered | None:
+    """With the greatest length that the graph allows (a table of positions ends somewhere), by bisection."""
+    low, high, found = 1, LONGEST, None
+    for length in (64, 16, 4):
         try:
-            return _lowered(model, evaluator, sizes, with_batch(sizes, BATCH), None, max_length)
+            found, low = _at_length(model, evaluator, sizes, max_batch, length), length
+            break
+        except ExportError:
+            high = length
+    while found is not None and high - low > 1:
+        middle = (low + high) // 2
+        try:
+            found, low = _at_length(model, evaluator, sizes, max_batch, middle), middle
+        except ExportError:
+            high = middle
+    return found
+
+
+def _at_length(
+    model: OnnxModel, evaluator: Evaluator, sizes: Sizes, max_batch: int, max_length: int | None
+) -> Lowered:
+    reason = "max_batch is 1" if max_batch == 1 and sizes.fixed is not None else None
+    if reason is None:
+        try:
+            return _lowered(model, evaluator, with_batch(sizes, BATCH), None, max_length, sizes.fixed)
         except ExportError as error:
-            reason = str(error).splitlines()[0]
-    elif reason is None:
-        reason = "the file says so"
-    return _lowered(model, evaluator, sizes, with_batch(sizes, sizes.fixed or 1), reason, max_length)
+            lines = str(error).splitlines()
+            reason = lines[min(1, len(lines) - 1)].strip()  # the first node of a report
+    return _lowered(model, evaluator, with_batch(sizes, sizes.fixed or 1), reason, max_length)
 
 
 def _lowered(
     model: OnnxModel,
     evaluator: Evaluator,
-    sizes: Sizes,
     inputs: tuple[InputSizes, ...],
     reason: str | None,
-    max_length: int,
+    max_length: int | None,
+    written: int | None = None,
 ) -> Lowered:
+    """written: the batch that the file is fixed to, although it is to be free."""
+
+    def walked(batch: int, length: int) -> Walked:
+        return walk(model, evaluator, [item.walk_input(batch, length) for item in inputs], written)
+
+    longest = max_length or 1
+    first = walked(PROBES[0], longest)
     free = inputs[0].sizes[inputs[0].batch] == BATCH
-    first = walk(model, evaluator, [item.walk_input(PROBES[0], max_length) for item in inputs])
     if free:
-        same_batch(
-            first.draft, walk(model, evaluator, [i.walk_input(PROBES[1], max_length) for i in inputs]).draft
-        )
-    has_length = sizes.has_length and max_length > 1
-    if has_length:
-        other = max_length * 2 // 3 + (max_length < 3)
-        shorter = walk(model, evaluator, [item.walk_input(PROBES[0], other) for item in inputs])
-        with_length(first.draft, shorter.draft, Lengths(first=max_length, other=other))
-    return Lowered(walked=first, inputs=inputs, free_batch=free, has_length=has_length, reason=reason)
+        same_batch(first.draft, walked(PROBES[1], longest).draft)
+    if max_length is not None:
+        other = max(1, max_length * 2 // 3)
+        with_length(first.draft, walked(PROBES[0], other).draft, Lengths(first=max_length, other=other))
+    return Lowered(walked=first, inputs=inputs, free_batch=free, max_length=max_length, reason=reason)
 
 
 def _network(
@@ -169,11 +223,11 @@ def _network(
     nodes: Sequence[DraftNode],
     weights: PackedWeights,
     max_batch: int,
-    max_length: int,
+    states: Mapping[str, str],
 ) -> Network:
     dims = {BATCH: FreeDim(min=1, max=max_batch)} if lowered.free_batch else {}
-    if lowered.has_length:
-        dims[LENGTH] = FreeDim(min=1, max=max_length)
+    if lowered.max_length is not None:
+        dims[LENGTH] = FreeDim(min=1, max=lowered.max_length)
     draft: Draft = lowered.walked.draft
     return Network(
         name=name,
@@ -192,23 +246,27 @@ def _network(
                 op=node.op,
                 name=node.name,
                 inputs=node.inputs,
-                outputs=(node.output,),
+                outputs=node.outputs,
                 attributes=node.attributes,
                 weights=weights.roles[node.name],
             )
             for node in nodes
         ),
+        states=tuple(State(input=key, output=value) for key, value in states.items()),
     )
 
 
-def _sizes_text(lowered: Lowered, max_batch: int, max_length: int) -> str:
+def _sizes_text(lowered: Lowered, max_batch: int) -> str:
     fixed = lowered.inputs[0].sizes[lowered.inputs[0].batch]
     batch = f"batch 1 to {max_batch}" if lowered.free_batch else f"batch {fixed}"
-    return f"{batch}, length 1 to {max_length}" if lowered.has_length else batch
+    return batch if lowered.max_length is None else f"{batch}, length 1 to {lowered.max_length}"
 
 
-def _notes(lowered: Lowered) -> list[str]:
+def _notes(lowered: Lowered, checked: Verification, max_batch: int) -> list[str]:
     notes = ["zeros of the weights count as absent"]
+    verified = max(int(label.split("x")[0]) for label in checked.errors)
+    if lowered.free_batch and verified < max_batch:
+        notes.append(f"verified up to batch {verified}")
     if lowered.reason is not None:
         notes.append(f"the batch is fixed: {lowered.reason}")
     for name, place in lowered.walked.batches.items():

@@ -19,11 +19,13 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class Scope:
-    """The draft with what all nodes share. batch: the size of this walk; anchor: a value that gives constants their batch."""
+    """The draft with what all nodes share. batch: the size of this walk; written: the one that the file
+    is fixed to, None where it is free; anchor: a value that gives constants their batch."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, written: int | None = None) -> None:
         self.draft = Draft()
         self.batch = batch
+        self.written = written
         self.anchor = ""
         self.whole: set[str] = set()  # values that are whole numbers
         self.truths: set[str] = set()  # values that ONNX calls bool
@@ -41,6 +43,17 @@ class Scope:
     ) -> str:
         """Append a node whose value has `shape` (batch first)."""
         return self.draft.emit(op, inputs, shape, attributes=attributes, weights=weights, name=name)
+
+    def emit_many(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        shapes: Sequence[Sizes],
+        attributes: Mapping[str, Json] | None = None,
+        weights: Mapping[str, Weight] | None = None,
+    ) -> tuple[str, ...]:
+        """The same for a node with several values."""
+        return self.draft.emit_many(op, inputs, shapes, attributes=attributes, weights=weights)
 
     def shape(self, value: str) -> Sizes:
         """Shape of a value of the draft."""

@@ -51,21 +51,33 @@ class Sizes:
     has_length: bool
 
 
-def sizes_of(model: OnnxModel, shapes: Mapping[str, Sequence[int]] | None) -> Sizes:
-    """Sizes of every input that an output depends on. shapes: sizes that the caller fixes, by input name."""
+def sizes_of(
+    model: OnnxModel,
+    shapes: Mapping[str, Sequence[int]] | None,
+    batch_dims: Mapping[str, int] | None = None,
+) -> Sizes:
+    """Sizes of every input that an output depends on. shapes: sizes that the caller fixes, by input name; batch_dims: place of
+    the batch, where the file does not tell it."""
     used = {name for node in needed(model) for name in node.inputs} | {item.name for item in model.outputs}
     inputs = [item for item in model.inputs if item.name in used]
     if not inputs:
         raise ExportError(f"{model.path}: expected an input that the outputs depend on, got none")
     given = dict(shapes or {})
-    for name in given:
+    for name in (*given, *(batch_dims or {})):
         if name not in {item.name for item in inputs}:
             raise ExportError(
-                f"shapes: expected names of inputs ({', '.join(i.name for i in inputs)}), got {name!r}"
+                f"shapes, batch_dims: expected names of inputs ({', '.join(i.name for i in inputs)}), got {name!r}"
             )
     named = {item.name: _names(item) for item in inputs}
-    symbol = _batch_symbol([named[item.name] for item in inputs])
-    found = [_sizes(item, named[item.name], symbol, given.get(item.name)) for item in inputs]
+    places = dict(batch_dims or {})
+    first = named[inputs[0].name]
+    symbol: int | str | None = _batch_symbol([named[item.name] for item in inputs])
+    if inputs[0].name in places:
+        symbol = first[places[inputs[0].name]]
+    symbol = symbol if isinstance(symbol, str) else None
+    found = [
+        _sizes(item, named[item.name], symbol, given.get(item.name), places.get(item.name)) for item in inputs
+    ]
     lengths = sorted({s for item in found for s in item.sizes if isinstance(s, str) and s != BATCH})
     if len(lengths) > 1:
         raise ExportError(
@@ -128,7 +140,11 @@ def _batch_symbol(shapes: Sequence[tuple[int | str, ...]]) -> str | None:
 
 
 def _sizes(
-    item: OnnxValue, named: tuple[int | str, ...], symbol: str | None, given: Sequence[int] | None
+    item: OnnxValue,
+    named: tuple[int | str, ...],
+    symbol: str | None,
+    given: Sequence[int] | None,
+    place: int | None,
 ) -> InputSizes:
     own = f"{item.name}.0"  # an unnamed first size is the batch, too
     places = [place for place, s in enumerate(named) if symbol is not None and s in (symbol, own)]
@@ -137,7 +153,7 @@ def _sizes(
             f"input {item.name!r}: expected a dimension {symbol!r} (the batch of the first input), got {list(named)}; export "
             f"the model with the batch in every input, or make this one a constant"
         )
-    batch = places[0] if places else 0
+    batch = place if place is not None else places[0] if places else 0
     sizes: list[int | str] = [
         BATCH if place == batch and symbol is not None else s for place, s in enumerate(named)
     ]
@@ -161,6 +177,11 @@ def _check_given(item: OnnxValue, named: tuple[int | str, ...], given: Sequence[
 def _renamed(item: InputSizes, lengths: Sequence[str]) -> InputSizes:
     sizes = tuple(LENGTH if s in lengths else s for s in item.sizes)
     return InputSizes(name=item.name, dtype=item.dtype, sizes=sizes, batch=item.batch)
+
+
+def example_of(sizes: Sizes) -> str:
+    """What `shapes=` could be, with usual numbers for free sizes."""
+    return _example(sizes.inputs)
 
 
 def _example(found: Sequence[InputSizes]) -> str:

@@ -99,10 +99,15 @@ class _Walk:
     issues: list[_Issue] = field(default_factory=list)
 
 
-def walk(model: OnnxModel, evaluator: Evaluator, inputs: Sequence[WalkInput]) -> Walked:
-    """Lower the whole graph with inputs of these sizes; ExportError lists what cannot be lowered."""
+def walk(
+    model: OnnxModel, evaluator: Evaluator, inputs: Sequence[WalkInput], written: int | None = None
+) -> Walked:
+    """Lower the whole graph with inputs of these sizes; ExportError lists what cannot be lowered.
+
+    written: the batch that the file writes into its reshapes, although another one is walked.
+    """
     first = inputs[0]
-    state = _Walk(model=model, evaluator=evaluator, scope=Scope(first.shape[first.batch]))
+    state = _Walk(model=model, evaluator=evaluator, scope=Scope(first.shape[first.batch], written))
     for name, array in model.constants.items():
         state.env[name] = Const(array=array, name=name)
     for item in inputs:

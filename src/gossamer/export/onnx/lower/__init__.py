@@ -10,6 +10,7 @@ from gossamer.export.onnx.lower import (
     normalization,
     pooling,
     products,
+    recurrent,
     reduction,
     shapes,
 )
@@ -21,6 +22,7 @@ LOWERINGS: Mapping[str, Lowering] = {
     **normalization.LOWERINGS,
     **pooling.LOWERINGS,
     **products.LOWERINGS,
+    **recurrent.LOWERINGS,
     **reduction.LOWERINGS,
     **shapes.LOWERINGS,
 }

@@ -135,6 +135,7 @@ def _scales(call: Call, x: Ref) -> tuple[list[float], list[int]]:
         ]
     if sizes is None or call.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Unsupported("Resize without sizes, or with a policy", "Resize with constant scales or sizes")
+    sizes = [x.shape[0], *sizes[1:]]  # the batch may be written down
     return [o / n for o, n in zip(sizes, x.shape, strict=True)], sizes
 
 

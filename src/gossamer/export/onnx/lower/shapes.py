@@ -11,7 +11,7 @@ from gossamer.export.draft import Unsupported, Weight
 from gossamer.export.onnx.lower.broadcast import same_for_all
 from gossamer.export.onnx.lower.reduction import reduced
 from gossamer.export.onnx.scope import Call, Lowering, Scope, float_array, weight_name
-from gossamer.export.onnx.values import Const, Entry, Ref, Sizes, plain, transposed
+from gossamer.export.onnx.values import Const, Entry, Ref, Sizes, plain, reshaped_dims, transposed
 from gossamer.graph.strict_json import Json
 
 MAX_INPUTS, MAX_PARTS = 64, 16
@@ -28,7 +28,29 @@ def reshape(call: Call) -> Ref:
     wanted = call.integers(1, "shape") or []
     if not call.get("allowzero", 0):
         wanted = [x.shape[place] if size == 0 else size for place, size in enumerate(wanted)]
-    return call.scope.reshape(x, resolved(wanted, x.shape))
+    return call.scope.reshape(x, resolved(_freed(call.scope, x, wanted), x.shape))
+
+
+def _freed(scope: Scope, x: Ref, wanted: list[int]) -> list[int]:
+    """Sizes of a file with a fixed batch, for the batch of this walk: that of the batch grows as the batch does."""
+    if scope.written in (None, scope.batch):
+        return wanted
+    written = scope.written or 1
+    place = x.group[0]
+    if -1 in wanted:
+        same = place < len(wanted) and wanted[place] == written
+        return [*wanted[:place], scope.batch, *wanted[place + 1 :]] if same else wanted
+    if int(np.prod(wanted)) * scope.batch != int(np.prod(x.shape)) * written:
+        return wanted
+    for index in (place, *range(len(wanted))):
+        if index < len(wanted) and wanted[index] % written == 0:
+            grown = (*wanted[:index], wanted[index] // written * scope.batch, *wanted[index + 1 :])
+            try:
+                reshaped_dims(scope.settled(x), grown)
+            except Unsupported:
+                continue
+            return list(grown)
+    return wanted
 
 
 def resolved(wanted: Sequence[int], shape: Sizes) -> Sizes:
