@@ -15,6 +15,7 @@ from gossamer.errors import RuntimeFailure
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from gossamer.bench import Variant
 
@@ -195,6 +196,19 @@ def _fractions(text: str | None) -> list[float | None]:
         ) from None
 
 
+def _example(model: nn.Module, shape: str) -> Tensor:
+    """A random example: indices where the network begins with an embedding, normal numbers otherwise."""
+    import torch
+
+    from gossamer.export import example_of, parse_shape
+
+    first = next((module for module in model.modules() if module._parameters), None)
+    if isinstance(first, torch.nn.Embedding):
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(0, first.num_embeddings, parse_shape(shape), generator=generator)
+    return example_of(shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Model:
     """package.module:callable and how it is pruned and packed."""
@@ -211,7 +225,7 @@ class _Model:
         from gossamer.bench import Variant
         from gossamer.bench.fresh import prune_at_once, random_masks
         from gossamer.cli.subjects import subject_of
-        from gossamer.export import example_of, pack
+        from gossamer.export import pack
 
         if self.input_shape is None:
             raise RuntimeFailure(
@@ -231,7 +245,7 @@ class _Model:
             path = folder / f"packed-{index}.safetensors"
             pack(
                 subject.model,
-                example_of(self.input_shape),
+                _example(subject.model, self.input_shape),
                 path,
                 masks=masks,
                 pattern=chosen,
