@@ -71,9 +71,10 @@ std::string failure(const char* words, gsm_status status) {
 }
 
 std::string plan_and_run(gsm_file* file, const gossamer::Network& network) {
-  int64_t batch = network.dims.empty() ? 1 : network.dims[0].min;
-  std::vector<std::vector<int64_t>> shapes =
-      gossamer::infer_shapes(network, std::vector<int64_t>(network.dims.size(), batch));
+  std::vector<int64_t> least;
+  for (const gossamer::FreeDim& dim : network.dims) least.push_back(dim.min);
+  const int64_t batch = network.batch < 0 ? 1 : least[static_cast<size_t>(network.batch)];
+  std::vector<std::vector<int64_t>> shapes = gossamer::infer_shapes(network, least);
   gsm_session* session = nullptr;
   gsm_status status = gsm_plan(file, 1, 0, nullptr, most_bytes, &session);
   if (status != GSM_OK) return failure("accept refused ", status);
