@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,22 @@ from gossamer.runtime import image_input
 from gossamer.runtime.arrays import read_arrays
 
 Array = NDArray[np.float32]
+Arrays = dict[str, NDArray[np.generic]]
 
 
 def read_inputs(
-    path: Path, inputs: Sequence[Input], preprocessing: ImagePreprocessing | None
-) -> dict[str, Array]:
-    """The session's inputs from a file; a missing batch dimension is added."""
+    path: Path,
+    inputs: Sequence[Input],
+    preprocessing: ImagePreprocessing | None,
+    states: Collection[str] = (),
+) -> Arrays:
+    """The session's inputs from a file; a missing batch dimension is added. Inputs named in `states` may be left out."""
     if path.suffix == ".npz":
         loaded = read_arrays(path)
         if not isinstance(loaded, dict):
             raise RuntimeFailure(f"{path}: expected arrays by name (.npz), got one array; call it .npy")
         given = loaded
-        missing = [item.name for item in inputs if item.name not in given]
+        missing = [item.name for item in inputs if item.name not in given and item.name not in states]
         extra = [name for name in given if name not in {item.name for item in inputs}]
         if missing or extra:
             names = ", ".join(item.name for item in inputs)
@@ -34,16 +38,17 @@ def read_inputs(
                 f"{path}: expected one array for each input ({names}), got {', '.join(given) or 'none'}"
             )
     else:
-        if len(inputs) != 1:
-            names = ", ".join(item.name for item in inputs)
+        needed = [item for item in inputs if item.name not in states]
+        if len(needed) != 1:
+            names = ", ".join(item.name for item in needed)
             raise RuntimeFailure(
-                f"the network has {len(inputs)} inputs ({names}); expected an .npz file with these names"
+                f"the network has {len(needed)} inputs ({names}); expected an .npz file with these names"
             )
-        found = read_arrays(path) if path.suffix == ".npy" else _image(path, inputs[0], preprocessing)
+        found = read_arrays(path) if path.suffix == ".npy" else _image(path, needed[0], preprocessing)
         if isinstance(found, dict):
             raise RuntimeFailure(f"{path}: expected one array (.npy), got several by name; call it .npz")
-        given = {inputs[0].name: found}
-    return {item.name: _shaped(given[item.name], item, path) for item in inputs}
+        given = {needed[0].name: found}
+    return {item.name: _shaped(given[item.name], item, path) for item in inputs if item.name in given}
 
 
 def ranked(output: Array, labels: Sequence[str], top: int) -> list[list[dict[str, Any]]]:
@@ -68,12 +73,16 @@ def ranked(output: Array, labels: Sequence[str], top: int) -> list[list[dict[str
     ]
 
 
-def _shaped(array: NDArray[Any], wanted: Input, path: Path) -> Array:
+def _shaped(array: NDArray[Any], wanted: Input, path: Path) -> NDArray[np.generic]:
     if array.dtype.kind not in "fiub":
         raise RuntimeFailure(f"{path}: expected numbers for {wanted.name!r}, got {array.dtype}")
     if array.ndim == len(wanted.shape) - 1:
         array = array[None]
-    return np.ascontiguousarray(array, dtype=np.float32)
+    if wanted.dtype == "int64" and array.dtype.kind == "f" and not (array == np.floor(array)).all():
+        raise RuntimeFailure(
+            f"{path}: expected whole numbers for {wanted.name!r}, got {array.dtype} with others"
+        )
+    return np.ascontiguousarray(array, dtype=wanted.dtype)
 
 
 def _image(path: Path, wanted: Input, preprocessing: ImagePreprocessing | None) -> Array:

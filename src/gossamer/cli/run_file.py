@@ -36,7 +36,8 @@ def run(
     session = packed.open_session(file, threads=threads)
     if out is not None:
         check_name(out, dict.fromkeys(item.name for item in session.outputs))
-    given = arrays.read_inputs(input, session.inputs, session.preprocessing)
+    states = [state.input for state in session.states]
+    given = arrays.read_inputs(input, session.inputs, session.preprocessing, states)
     if session.preprocessing is None and input.suffix not in (".npy", ".npz"):
         output.say(
             f"note: {file} does not say how images are prepared; resized to the input's size and scaled to 0..1 "

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gossamer.errors import GraphError, RuntimeFailure
-from gossamer.graph import ImagePreprocessing, Input, Network, Output
+from gossamer.graph import ImagePreprocessing, Input, Network, Output, State
 from gossamer.graph.strict_json import Json
 from gossamer.kernels import native
 from gossamer.runtime.costs import Row
@@ -56,6 +56,11 @@ class Session:
     def outputs(self) -> tuple[Output, ...]:
         """Names of what `run` returns."""
         return self._network.outputs
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Inputs that may be left out, and the outputs that the session keeps for them."""
+        return self._network.states
 
     @property
     def labels(self) -> tuple[str, ...] | None:
