@@ -44,14 +44,15 @@ def attention(node: DraftNode, graph: Graph) -> DraftNode | None:
     if product is None:
         return None
     q, k, v = product.inputs[0], product.inputs[1], node.inputs[1]
+    outer = 1.0
     if not product.attributes["transpose_b"]:
-        k = _transposed(node, k, graph)
+        k, outer = _transposed(node, k, graph)
     q, scale, shift = _unscaled(q, graph)
     k, times, offset = _unscaled(k, graph)
     if shift != 0.0 or offset != 0.0 or len({graph.shapes[x][:-2] for x in (q, k, v)}) != 1:
         return None
     attributes: dict[str, Json] = {
-        "scale": factor * scale * times,
+        "scale": factor * scale * times * outer,
         "causal": False,
         "mask": "none" if mask is None else "add",
     }
@@ -73,25 +74,25 @@ def _unscaled(value: str, graph: Graph) -> tuple[str, float, float]:
     return (x, scale, shift) if shift == 0.0 else (value, 1.0, 0.0)
 
 
-def _transposed(node: DraftNode, value: str, graph: Graph) -> str:
-    """k from k^T: a scaled or plain permutation is taken back by another one, which `permutations` cancels."""
-    x, scale, shift = graph.scaled(value)
+def _transposed(node: DraftNode, value: str, graph: Graph) -> tuple[str, float]:
+    """k from c k^T, and c: a permutation joins the one that is there, or cancels it."""
+    x, scale, _ = _unscaled(value, graph)
     rank = len(graph.shapes[value])
     swap: list[Json] = [*range(1, rank - 2), rank - 1, rank - 2]
     inner = graph.maker(x, "permute")
-    if inner is not None and scale == 1.0 and shift == 0.0:
+    if inner is not None:
         first = inner.attributes["order"]
         assert isinstance(first, list)
         order = [first[int(str(place)) - 1] for place in swap]
         if order == list(range(1, rank)):
-            return inner.inputs[0]
+            return inner.inputs[0], scale
         source: str = inner.inputs[0]
     else:
-        order, source = swap, value
+        order, source = swap, x
     name = f"{node.name}.keys"
     shape = graph.shapes[value]
     made = DraftNode(op="permute", name=name, inputs=(source,), outputs=(name,), attributes={"order": order})
-    return graph.insert(made, (*shape[:-2], shape[-1], shape[-2]))
+    return graph.insert(made, (*shape[:-2], shape[-1], shape[-2])), scale
 
 
 RULES: tuple[Rule, ...] = (without_guard, attention)
