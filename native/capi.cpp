@@ -20,8 +20,8 @@ struct gsm_session {
   std::shared_ptr<const gossamer::File> file;
   std::unique_ptr<gossamer::Plan> plan;
   int threads = 1;
-  int64_t least_batch = 0, most_batch = 0;  // 0, 0: no free dimension
-  std::mutex mutex;                         // guards plan and description
+  gossamer::Range batch, length;
+  std::mutex mutex;  // guards plan and description
   std::string description;
 };
 
@@ -158,52 +158,43 @@ std::string describe(const gsm_session& session) {
   return out.str();
 }
 
-using Shapes = std::vector<std::vector<int64_t>>;
+void check_size(const char* what, int64_t size, const Range& range) {
+  if (range.most != 0 && (size < range.least || size > range.most))
+    fail(argument, "expected ", what, " from ", range.least, " to ", range.most, ", got ", size);
+}
 
-void check_batch(const gsm_session& session, int64_t batch) {
-  if (session.most_batch != 0 && (batch < session.least_batch || batch > session.most_batch)) {
-    fail(argument, "expected a batch from ", session.least_batch, " to ", session.most_batch, ", got ", batch);
+// The shape of a value; of an input without asking for those of all nodes.
+void give_shape(const gsm_session* session, int value, int64_t batch, int64_t length, bool input, int64_t* shape,
+                size_t* rank) {
+  expect_pointer(shape, "shape");
+  expect_pointer(rank, "rank");
+  check_size("a batch", batch, session->batch);
+  check_size("a length", length, session->length);
+  const Network& network = session->file->network;
+  std::vector<int64_t> sizes;
+  if (input) {
+    for (const Dim& dim : network.values[static_cast<size_t>(value)].shape)
+      sizes.push_back(dim.symbol < 0 ? dim.size : dim.symbol == network.length ? length : batch);
+  } else {
+    sizes = run_shapes(network, batch, length)[static_cast<size_t>(value)];
   }
-}
-
-std::vector<int64_t> input_shape(const gsm_session& session, size_t index, int64_t batch) {
-  const Network& network = session.file->network;
-  std::vector<int64_t> shape;
-  for (const Dim& dim : network.values[static_cast<size_t>(network.inputs[index])].shape) {
-    shape.push_back(dim.symbol < 0 ? dim.size : batch);
-  }
-  return shape;
-}
-
-Shapes input_shapes(const gsm_session& session, int64_t batch) {
-  check_batch(session, batch);
-  Shapes shapes;
-  for (size_t i = 0; i < session.file->network.inputs.size(); ++i) shapes.push_back(input_shape(session, i, batch));
-  return shapes;
-}
-
-void give_shape(const std::vector<int64_t>& from, int64_t* shape, size_t* rank) {
-  std::copy(from.begin(), from.end(), shape);
-  *rank = from.size();
+  std::copy(sizes.begin(), sizes.end(), shape);
+  *rank = sizes.size();
 }
 
 void check_index(size_t index, size_t count, const char* what) {
   if (index >= count) fail(argument, "expected ", what, " below ", count, ", got ", index);
 }
 
-gsm_status run(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs, bool profile) {
+gsm_status run(gsm_session* session, int64_t batch, int64_t length, const void* const* inputs, float* const* outputs,
+               bool profile) {
   return guarded([&] {
     expect_pointer(session, "session");
     expect_pointer(inputs, "inputs");
     expect_pointer(outputs, "outputs");
-    const Network& network = session->file->network;
-    std::vector<const float*> in(inputs, inputs + network.inputs.size());
-    std::vector<float*> out(outputs, outputs + network.outputs.size());
-    for (const float* pointer : in) expect_pointer(pointer, "inputs[i]");
-    for (float* pointer : out) expect_pointer(pointer, "outputs[i]");
-    Shapes shapes = input_shapes(*session, batch);
+    for (size_t i = 0; i < session->file->network.outputs.size(); ++i) expect_pointer(outputs[i], "outputs[i]");
     std::lock_guard<std::mutex> lock(session->mutex);
-    session->plan->run(in, shapes, out, profile);
+    session->plan->run(batch, length, inputs, outputs, profile);
   });
 }
 
@@ -266,15 +257,16 @@ gsm_status gsm_plan(const gsm_file* file, int threads, int64_t max_batch, const 
     session->file = file->file;
     session->threads = threads;
     gossamer::PlanOptions options;
-    if (!file->file->network.dims.empty()) {
-      const gossamer::FreeDim& dim = file->file->network.dims[0];
-      if (max_batch != 0 && (max_batch < dim.min || max_batch > dim.max)) {
-        fail(argument, "expected max_batch from ", dim.min, " to ", dim.max, " (the range of this network), got ",
-             max_batch);
+    const gossamer::Network& network = file->file->network;
+    session->batch = gossamer::batch_range(network, 0);
+    session->length = gossamer::length_range(network);
+    if (max_batch != 0 && session->batch.most != 0) {
+      const gossamer::Range range = session->batch;
+      if (max_batch < range.least || max_batch > range.most) {
+        fail(argument, "expected max_batch from ", range.least, " to ", range.most,
+             " (the range of this network), got ", max_batch);
       }
-      session->least_batch = dim.min;
-      session->most_batch = max_batch != 0 ? max_batch : dim.max;
-      options.max_batch = max_batch;
+      session->batch.most = options.max_batch = max_batch;
     }
     options.threads = threads;
     options.isa = isa == nullptr ? "" : isa;
@@ -302,48 +294,67 @@ const char* gsm_output_name(const gsm_session* session, size_t index) {
   return index < gsm_num_outputs(session) ? session->file->network.outputs[index].first.c_str() : nullptr;
 }
 
-gsm_status gsm_batch_range(const gsm_session* session, int64_t* least, int64_t* most) {
+int gsm_input_dtype(const gsm_session* session, size_t index) {
+  if (index >= gsm_num_inputs(session)) return -1;
+  const auto& types = session->file->network.input_types;
+  return index < types.size() && types[index] == gossamer::InputType::i64 ? GSM_INT64 : GSM_FLOAT32;
+}
+
+static gsm_status give_range(const gsm_session* session, gossamer::Range gsm_session::* range, int64_t* least,
+                             int64_t* most) {
   return guarded([&] {
     gossamer::expect_pointer(session, "session");
     gossamer::expect_pointer(least, "least");
     gossamer::expect_pointer(most, "most");
-    *least = session->least_batch;
-    *most = session->most_batch;
+    *least = (session->*range).least;
+    *most = (session->*range).most;
   });
 }
 
-gsm_status gsm_input_shape(const gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
+gsm_status gsm_batch_range(const gsm_session* session, int64_t* least, int64_t* most) {
+  return give_range(session, &gsm_session::batch, least, most);
+}
+
+gsm_status gsm_length_range(const gsm_session* session, int64_t* least, int64_t* most) {
+  return give_range(session, &gsm_session::length, least, most);
+}
+
+gsm_status gsm_input_shape(const gsm_session* session, size_t index, int64_t batch, int64_t length, int64_t* shape,
+                           size_t* rank) {
   return guarded([&] {
     gossamer::expect_pointer(session, "session");
-    gossamer::expect_pointer(shape, "shape");
-    gossamer::expect_pointer(rank, "rank");
-    gossamer::check_index(index, session->file->network.inputs.size(), "an input");
-    gossamer::check_batch(*session, batch);
-    gossamer::give_shape(gossamer::input_shape(*session, index, batch), shape, rank);
+    const gossamer::Network& network = session->file->network;
+    gossamer::check_index(index, network.inputs.size(), "an input");
+    gossamer::give_shape(session, network.inputs[index], batch, length, true, shape, rank);
   });
 }
 
-gsm_status gsm_output_shape(const gsm_session* session, size_t index, int64_t batch, int64_t* shape, size_t* rank) {
+gsm_status gsm_output_shape(const gsm_session* session, size_t index, int64_t batch, int64_t length, int64_t* shape,
+                            size_t* rank) {
   return guarded([&] {
     gossamer::expect_pointer(session, "session");
-    gossamer::expect_pointer(shape, "shape");
-    gossamer::expect_pointer(rank, "rank");
     const gossamer::Network& network = session->file->network;
     gossamer::check_index(index, network.outputs.size(), "an output");
-    gossamer::check_batch(*session, batch);
-    std::vector<int64_t> dims;
-    if (!network.dims.empty()) dims.push_back(batch);
-    gossamer::Shapes shapes = gossamer::infer_shapes(network, dims);
-    gossamer::give_shape(shapes[static_cast<size_t>(network.outputs[index].second)], shape, rank);
+    gossamer::give_shape(session, network.outputs[index].second, batch, length, false, shape, rank);
   });
 }
 
-gsm_status gsm_run(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs) {
-  return gossamer::run(session, batch, inputs, outputs, false);
+gsm_status gsm_run(gsm_session* session, int64_t batch, int64_t length, const void* const* inputs,
+                   float* const* outputs) {
+  return gossamer::run(session, batch, length, inputs, outputs, false);
 }
 
-gsm_status gsm_profile(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs) {
-  return gossamer::run(session, batch, inputs, outputs, true);
+gsm_status gsm_profile(gsm_session* session, int64_t batch, int64_t length, const void* const* inputs,
+                       float* const* outputs) {
+  return gossamer::run(session, batch, length, inputs, outputs, true);
+}
+
+gsm_status gsm_reset(gsm_session* session) {
+  return guarded([&] {
+    gossamer::expect_pointer(session, "session");
+    std::lock_guard<std::mutex> lock(session->mutex);
+    session->plan->reset();
+  });
 }
 
 gsm_status gsm_describe(gsm_session* session, const char** json) {

@@ -23,7 +23,7 @@
 #define GSM_API
 #endif
 
-#define GSM_ABI 1
+#define GSM_ABI 2
 #define GSM_MAX_RANK 8      /* sizes of a shape at most */
 #define GSM_MAX_THREADS 256 /* threads of a session at most */
 
@@ -70,20 +70,34 @@ GSM_API size_t gsm_num_outputs(const gsm_session* session);
 GSM_API const char* gsm_input_name(const gsm_session* session, size_t index);
 GSM_API const char* gsm_output_name(const gsm_session* session, size_t index);
 
-/* Smallest and largest batch of the session (its free dimension); 0 and 0 where the network fixes all its sizes, and
- * `batch` is then ignored everywhere. */
+/* What the numbers of an input are; -1 for an index out of range. Integers are at most 2^24 in magnitude, else the run
+ * ends with GSM_ARGUMENT. Outputs are float32. */
+#define GSM_FLOAT32 0
+#define GSM_INT64 1
+GSM_API int gsm_input_dtype(const gsm_session* session, size_t index);
+
+/* The free dimensions: smallest and largest batch (first sizes) and length (one other size) of the session; 0 and 0
+ * where the network fixes all such sizes, and the number given for it is then ignored everywhere: pass 0. */
 GSM_API gsm_status gsm_batch_range(const gsm_session* session, int64_t* least, int64_t* most);
+GSM_API gsm_status gsm_length_range(const gsm_session* session, int64_t* least, int64_t* most);
 
 /* shape: room for GSM_MAX_RANK sizes; rank: how many were written. */
-GSM_API gsm_status gsm_input_shape(const gsm_session* session, size_t index, int64_t batch, int64_t* shape,
-                                   size_t* rank);
-GSM_API gsm_status gsm_output_shape(const gsm_session* session, size_t index, int64_t batch, int64_t* shape,
-                                    size_t* rank);
+GSM_API gsm_status gsm_input_shape(const gsm_session* session, size_t index, int64_t batch, int64_t length,
+                                   int64_t* shape, size_t* rank);
+GSM_API gsm_status gsm_output_shape(const gsm_session* session, size_t index, int64_t batch, int64_t length,
+                                    int64_t* shape, size_t* rank);
 
-/* Runs. inputs[i], outputs[i]: float32, row-major, of the shapes above for this batch; an output may not overlap an
- * input or another output. gsm_profile is a run that also fills "seconds" of every layer. */
-GSM_API gsm_status gsm_run(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs);
-GSM_API gsm_status gsm_profile(gsm_session* session, int64_t batch, const float* const* inputs, float* const* outputs);
+/* Runs. inputs[i], outputs[i]: row-major, of the shapes above for this batch and length; an output may not overlap an
+ * input or another output. gsm_profile is a run that also fills "seconds" of every layer.
+ *
+ * States: a network may name pairs of an output and an input that carry something from run to run (what a recurrent
+ * layer remembers). inputs[i] NULL for such an input: what the run before left, zero at first and after gsm_reset. A
+ * run of another batch than the one that left it is GSM_ARGUMENT until then. */
+GSM_API gsm_status gsm_run(gsm_session* session, int64_t batch, int64_t length, const void* const* inputs,
+                           float* const* outputs);
+GSM_API gsm_status gsm_profile(gsm_session* session, int64_t batch, int64_t length, const void* const* inputs,
+                               float* const* outputs);
+GSM_API gsm_status gsm_reset(gsm_session* session);
 
 /* JSON {"isa", "threads", "arena_bytes", "weight_bytes", "layers": [{"name", "op", "kernel", "reason", "macs",
  * "macs_dense", "num_kept", "num_weights", "bytes", "seconds"}]}. The text lives until the next gsm_describe of this

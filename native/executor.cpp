@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -47,7 +48,9 @@ class RunningPlan final : public Plan {
   RunningPlan(std::shared_ptr<const File> file, const PlanOptions& options, const KernelTable* kernels)
       : file_(std::move(file)), options_(options), kernels_(kernels), team_(options.threads) {
     Budget budget(memory_limit(options.max_bytes));
-    program_ = plan_network(file_->network, *kernels_, options_, budget);
+    batch_ = batch_range(net(), options.max_batch);
+    length_ = length_range(net());
+    program_ = plan_network(net(), *kernels_, options_, budget);
     const size_t floats = static_cast<size_t>(program_.arena_floats + kAlign);
     void* memory = nullptr;
     // Whole huge pages from 1 MiB on: channels of an image lie kilobytes apart, so that every row of a kernel touches
@@ -59,51 +62,50 @@ class RunningPlan final : public Plan {
     if (bytes >= huge / 2) (void)madvise(memory, bytes, MADV_HUGEPAGE);  // a wish: small pages work too
 #endif
     std::memset(memory, 0, floats * sizeof(float));
+    inputs_.resize(net().inputs.size());
+    for (const State& state : net().states) {
+      const std::vector<Dim>& shape =
+          net().values[static_cast<size_t>(net().inputs[static_cast<size_t>(state.input)])].shape;
+      Kept kept;
+      kept.state = state;
+      kept.elements = 1;
+      for (size_t a = 1; a < shape.size(); ++a)
+        kept.elements = budget.product({kept.elements, shape[a].size}, "a state");
+      kept.batch = shape[0].symbol >= 0 ? 0 : shape[0].size;
+      const int64_t most = kept.batch > 0 ? kept.batch : batch_.most;
+      budget.take(budget.product({kept.elements, most}, "a state"), 4, "a state");
+      kept.values.assign(static_cast<size_t>(kept.elements * most), 0.0f);
+      kept_.push_back(std::move(kept));
+    }
   }
 
-  std::vector<std::vector<int64_t>> output_shapes(const std::vector<std::vector<int64_t>>& input_shapes) override {
-    std::vector<int64_t> dims;
-    for (size_t i = 0; i < file_->network.dims.size(); ++i) dims.push_back(free_dim(static_cast<int>(i), input_shapes));
-    check_shapes(input_shapes);
-    const auto shapes = infer_shapes(file_->network, dims);
-    std::vector<std::vector<int64_t>> out;
-    for (const auto& output : file_->network.outputs) out.push_back(shapes[static_cast<size_t>(output.second)]);
-    return out;
-  }
-
-  void run(const std::vector<const float*>& inputs, const std::vector<std::vector<int64_t>>& input_shapes,
-           const std::vector<float*>& outputs, bool profile) override {
-    const Network& net = file_->network;
-    if (inputs.size() != net.inputs.size() || outputs.size() != net.outputs.size())
-      fail("expected " + std::to_string(net.inputs.size()) + " inputs and " + std::to_string(net.outputs.size()) +
-           " outputs, got " + std::to_string(inputs.size()) + " and " + std::to_string(outputs.size()));
-    check_shapes(input_shapes);
+  void run(int64_t batch, int64_t length, const void* const* inputs, float* const* outputs, bool profile) override {
+    check_range("a batch", batch, batch_);
+    check_range("a length", length, length_);
+    std::copy(inputs, inputs + inputs_.size(), inputs_.begin());
+    for (const Kept& kept : kept_) give(kept, batch);
+    for (const void* input : inputs_)
+      if (input == nullptr) fail("expected an array for every input that is no state, got a null pointer");
+    if (length_.most > 0) program_.resize(net(), length);
     if (profile)
       for (LayerInfo& layer : program_.layers) layer.seconds = 0;
     Frame frame;
     frame.arena = arena_.get();
-    frame.inputs = inputs.data();
-    frame.outputs = outputs.data();
+    frame.inputs = inputs_.data();
+    frame.outputs = outputs;
     frame.team = &team_;
-    for (const Component& component : program_.components) {
-      const int64_t batch =
-          component.batch.symbol >= 0 ? free_dim(component.batch.symbol, input_shapes) : component.batch.size;
-      for (int64_t example = 0; example < batch; example += component.chunk) {
-        frame.example = example;
-        frame.count = batch - example < component.chunk ? batch - example : component.chunk;
-        for (int i = component.begin; i < component.end; ++i) {
-          const Step& step = *program_.steps[static_cast<size_t>(i)];
-          if (!profile || step.node < 0) {
-            step.run(frame);
-            continue;
-          }
-          const auto begin = std::chrono::steady_clock::now();
-          step.run(frame);
-          const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
-          program_.layers[static_cast<size_t>(step.node)].seconds += passed.count();
-        }
-      }
+    for (const Component& component : program_.components)
+      run_component(component, component.batch.symbol >= 0 ? batch : component.batch.size, frame, profile);
+    for (Kept& kept : kept_) {
+      const int64_t count = kept.elements * (kept.batch > 0 ? kept.batch : batch);
+      std::memcpy(kept.values.data(), outputs[kept.state.output], static_cast<size_t>(count) * sizeof(float));
     }
+    kept_batch_ = batch;
+  }
+
+  void reset() override {
+    for (Kept& kept : kept_) std::fill(kept.values.begin(), kept.values.end(), 0.0f);
+    kept_batch_ = 0;
   }
 
   const std::vector<LayerInfo>& layers() const override { return program_.layers; }
@@ -112,40 +114,45 @@ class RunningPlan final : public Plan {
   size_t weight_bytes() const override { return program_.weight_bytes; }
 
  private:
+  struct Kept {  // what a state has between runs
+    State state;
+    int64_t elements = 0, batch = 0;  // of one example; a fixed batch, or 0
+    std::vector<float> values;
+  };
+
+  const Network& net() const { return file_->network; }
   [[noreturn]] static void fail(const std::string& message) { throw Error{Error::Kind::argument, message}; }
 
-  int64_t free_dim(int symbol, const std::vector<std::vector<int64_t>>& shapes) const {
-    const Network& net = file_->network;
-    const FreeDim& dim = net.dims[static_cast<size_t>(symbol)];
-    for (size_t i = 0; i < net.inputs.size() && i < shapes.size(); ++i) {
-      const Value& value = net.values[static_cast<size_t>(net.inputs[i])];
-      if (value.shape[0].symbol != symbol || shapes[i].empty()) continue;
-      const int64_t most = options_.max_batch > 0 && options_.max_batch < dim.max ? options_.max_batch : dim.max;
-      if (shapes[i][0] < dim.min || shapes[i][0] > most)
-        fail("expected '" + dim.name + "' (first size of input '" + value.name + "') between " +
-             std::to_string(dim.min) + " and " + std::to_string(most) + ", got " + std::to_string(shapes[i][0]));
-      return shapes[i][0];
-    }
-    return dim.min;
+  static void check_range(const char* what, int64_t size, const Range& range) {
+    if (range.most > 0 && (size < range.least || size > range.most))
+      fail("expected " + std::string(what) + " from " + std::to_string(range.least) + " to " +
+           std::to_string(range.most) + ", got " + std::to_string(size));
   }
 
-  void check_shapes(const std::vector<std::vector<int64_t>>& shapes) const {
-    const Network& net = file_->network;
-    if (shapes.size() != net.inputs.size())
-      fail("expected " + std::to_string(net.inputs.size()) + " input shapes, got " + std::to_string(shapes.size()));
-    for (size_t i = 0; i < shapes.size(); ++i) {
-      const Value& value = net.values[static_cast<size_t>(net.inputs[i])];
-      bool right = shapes[i].size() == value.shape.size();
-      for (size_t d = 0; right && d < shapes[i].size(); ++d)
-        right = shapes[i][d] ==
-                (value.shape[d].symbol >= 0 ? free_dim(value.shape[d].symbol, shapes) : value.shape[d].size);
-      if (right) continue;
-      std::string expected, got;
-      for (const Dim& d : value.shape)
-        expected += (expected.empty() ? "" : ", ") +
-                    (d.symbol >= 0 ? net.dims[static_cast<size_t>(d.symbol)].name : std::to_string(d.size));
-      for (int64_t d : shapes[i]) got += (got.empty() ? "" : ", ") + std::to_string(d);
-      fail("expected shape [" + expected + "] for input '" + value.name + "', got [" + got + "]");
+  void give(const Kept& kept, int64_t batch) {
+    const void*& input = inputs_[static_cast<size_t>(kept.state.input)];
+    if (input != nullptr) return;
+    if (kept.batch == 0 && kept_batch_ != 0 && kept_batch_ != batch)
+      fail("expected the batch " + std::to_string(kept_batch_) + " of the states that are kept, got " +
+           std::to_string(batch) + "; reset the session or give the states");
+    input = kept.values.data();
+  }
+
+  void run_component(const Component& component, int64_t batch, Frame& frame, bool profile) {
+    for (int64_t example = 0; example < batch; example += component.chunk) {
+      frame.example = example;
+      frame.count = batch - example < component.chunk ? batch - example : component.chunk;
+      for (int i = component.begin; i < component.end; ++i) {
+        const Step& step = *program_.steps[static_cast<size_t>(i)];
+        if (!profile || step.node < 0) {
+          step.run(frame);
+          continue;
+        }
+        const auto begin = std::chrono::steady_clock::now();
+        step.run(frame);
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+        program_.layers[static_cast<size_t>(step.node)].seconds += passed.count();
+      }
     }
   }
 
@@ -154,10 +161,38 @@ class RunningPlan final : public Plan {
   const KernelTable* kernels_;
   Team team_;
   Program program_;
+  Range batch_, length_;
   std::unique_ptr<float, Release> arena_;
+  std::vector<const void*> inputs_;
+  std::vector<Kept> kept_;
+  int64_t kept_batch_ = 0;  // of the run that left the states; 0: they are zero
 };
 
 }  // namespace
+
+Range batch_range(const Network& network, int64_t max_batch) {
+  const int symbol = free_dims(network).batch;
+  if (symbol < 0) return {};
+  const FreeDim& dim = network.dims[static_cast<size_t>(symbol)];
+  return {dim.min, max_batch > 0 ? std::min(max_batch, dim.max) : dim.max};
+}
+
+Range length_range(const Network& network) {
+  const int symbol = free_dims(network).length;
+  if (symbol < 0) return {};
+  const FreeDim& dim = network.dims[static_cast<size_t>(symbol)];
+  return {dim.min, dim.max};
+}
+
+std::vector<std::vector<int64_t>> run_shapes(const Network& network, int64_t batch, int64_t length) {
+  const FreeDims free = free_dims(network);
+  std::vector<int64_t> dims;
+  for (size_t i = 0; i < network.dims.size(); ++i)
+    dims.push_back(static_cast<int>(i) == free.batch    ? batch
+                   : static_cast<int>(i) == free.length ? length
+                                                        : network.dims[i].min);
+  return infer_shapes(network, dims);
+}
 
 std::unique_ptr<Plan> Plan::make(std::shared_ptr<const File> file, const PlanOptions& options) {
   if (options.threads < 1 || options.threads > kMostThreads)

@@ -25,20 +25,29 @@ struct LayerInfo {                       // one row a node of the network, in or
   double seconds = 0;                                // of the last profiled run, 0 if none
 };
 
+// batch, length: 0 where the network has no such free dimension (any number is taken then).
 class Plan {
  public:
   static std::unique_ptr<Plan> make(std::shared_ptr<const File> file, const PlanOptions& options);
   virtual ~Plan() = default;
-  // inputs[i]: float32 row-major of shape input_shapes[i]; outputs[i]: caller's buffer of output_shapes(...)[i]
-  // elements.
-  virtual std::vector<std::vector<int64_t>> output_shapes(const std::vector<std::vector<int64_t>>& input_shapes) = 0;
-  virtual void run(const std::vector<const float*>& inputs, const std::vector<std::vector<int64_t>>& input_shapes,
-                   const std::vector<float*>& outputs, bool profile) = 0;
+  // inputs[i]: float32, or int64 where the network says so, row-major; null for a state: what the run before left.
+  // outputs[i]: caller's buffer.
+  virtual void run(int64_t batch, int64_t length, const void* const* inputs, float* const* outputs, bool profile) = 0;
+  virtual void reset() = 0;  // states become zero
   virtual const std::vector<LayerInfo>& layers() const = 0;
   virtual std::string isa() const = 0;
   virtual size_t arena_bytes() const = 0;
   virtual size_t weight_bytes() const = 0;
 };
+
+// The free dimensions: ranges of what run() takes; {0, 0} where there is none.
+struct Range {
+  int64_t least = 0, most = 0;
+};
+Range batch_range(const Network& network, int64_t max_batch);
+Range length_range(const Network& network);
+// Shapes of all values, batch included. Throws Error{graph}.
+std::vector<std::vector<int64_t>> run_shapes(const Network& network, int64_t batch, int64_t length);
 
 std::vector<std::string> available_isas();  // those built in and supported by this CPU, best first
 std::vector<std::string> built_isas();

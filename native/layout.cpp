@@ -58,40 +58,49 @@ int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, con
 
 void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& specs, Budget& budget) {
   Union same_row(slots.size());
-  auto at = [&](int slot) -> Slot& { return slots[static_cast<size_t>(slot)]; };
+  auto at = [&](int slot) -> Slot& {  // views share rows and planes with their owner
+    Slot& s = slots[static_cast<size_t>(slot)];
+    return s.owner >= 0 ? slots[static_cast<size_t>(s.owner)] : s;
+  };
+  const auto join = [&](int a, int b) {
+    const auto owner = [&](int s) {
+      const int of = slots[static_cast<size_t>(s)].owner;
+      return of >= 0 ? of : s;
+    };
+    if (slots[static_cast<size_t>(a)].planar && slots[static_cast<size_t>(b)].planar) same_row.join(owner(a), owner(b));
+  };
   for (const Spec& spec : specs) {
     if (spec.what != Do::node || spec.out < 0 || !at(spec.out).planar) continue;
     const Node& node = net.nodes[static_cast<size_t>(spec.node)];
     Slot& out = at(spec.out);
-    if (spec.residual >= 0) same_row.join(spec.residual, spec.out);
+    if (spec.residual >= 0) join(spec.residual, spec.out);
     switch (node.op) {
       case Op::conv2d: {
         Slot& in = at(spec.in[0]);
         if (spec.strided) {
           out.min_row = std::max(out.min_row, out.width + (node.kernel[1] - 1) * node.dilation[1] / node.stride[1]);
         } else {
-          same_row.join(spec.in[0], spec.out);
+          join(spec.in[0], spec.out);
         }
         in.pad_rows = std::max({in.pad_rows, node.padding[0], node.padding[2]});
         in.pad_columns = std::max({in.pad_columns, node.padding[1], node.padding[3]});
         break;
       }
-      case Op::max_pool2d:
-      case Op::avg_pool2d:
-      case Op::adaptive_avg_pool2d: break;
-      default:
-        for (int in : spec.in) same_row.join(in, spec.out);
+      case Op::linear:
+      case Op::layer_norm:
+      case Op::rms_norm: join(spec.in[0], spec.out); break;
+      default: break;
     }
   }
   std::map<int, int64_t> row;
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (!slots[i].planar) continue;
+    if (!slots[i].planar || slots[i].owner >= 0) continue;
     int64_t& r = row[same_row.find(static_cast<int>(i))];
     r = std::max({r, slots[i].width + slots[i].pad_columns, slots[i].min_row});
   }
   for (size_t i = 0; i < slots.size(); ++i) {
     Slot& s = slots[i];
-    if (!s.planar) continue;
+    if (!s.planar || s.owner >= 0) continue;
     s.row = row[same_row.find(static_cast<int>(i))];
     const int64_t gap = budget.product({s.pad_rows, s.row}, "padding") + s.pad_columns;
     const int64_t lanes = budget.product({s.height, s.row}, "a plane");
@@ -116,9 +125,17 @@ void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& 
                                       budget.product({down, in.row}, "a kernel") + right);
   }
   for (Slot& s : slots) {
-    if (!s.planar) continue;
+    if (!s.planar || s.owner >= 0) continue;
     s.tail = round_up(std::max<int64_t>(s.reach - s.plane, 0) + kAlign);
     s.floats = s.lead + budget.product({s.channels, s.plane}, "an activation") + s.tail;
+  }
+  for (Slot& s : slots) {
+    s.most = s.shape;
+    if (s.owner < 0) continue;
+    const Slot& owner = slots[static_cast<size_t>(s.owner)];
+    s.row = owner.row;
+    s.plane = owner.plane;
+    s.lead = owner.lead + s.first_channel * owner.plane;
   }
   for (Spec& spec : specs) {
     if (spec.what != Do::node || !spec.strided) continue;
@@ -189,7 +206,8 @@ void share_residuals(std::vector<Slot>& slots, const std::vector<Spec>& specs) {
   for (size_t i = 0; i < specs.size(); ++i) {
     const Spec& spec = specs[i];
     if (spec.residual < 0 || at(spec.residual).last != static_cast<int>(i)) continue;
-    if (std::find(spec.in.begin(), spec.in.end(), spec.residual) != spec.in.end()) continue;
+    const auto same_memory = [&](int in) { return in == spec.residual || at(in).owner == spec.residual; };
+    if (std::any_of(spec.in.begin(), spec.in.end(), same_memory)) continue;
     const Slot& residual = at(spec.residual);
     Slot& out = at(spec.out);
     const bool same = residual.planar && out.planar && residual.channels == out.channels &&
@@ -208,7 +226,7 @@ void share_residuals(std::vector<Slot>& slots, const std::vector<Spec>& specs) {
 int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
   std::vector<Slot*> order;
   for (Slot& slot : slots)
-    if (slot.first >= 0 && slot.place < 0) order.push_back(&slot);
+    if (slot.first >= 0 && slot.place < 0 && slot.owner < 0) order.push_back(&slot);
   std::stable_sort(order.begin(), order.end(), [](const Slot* a, const Slot* b) { return a->first < b->first; });
   Holes holes;
   int64_t total = 0;
@@ -224,6 +242,8 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
   }
   for (Slot& slot : slots)
     if (slot.place >= 0) slot.offset = slots[static_cast<size_t>(slot.place)].offset;
+  for (Slot& slot : slots)
+    if (slot.owner >= 0) slot.offset = slots[static_cast<size_t>(slot.owner)].offset;
   budget.take(total + kAlign, 4, "the arena");
   return total;
 }
@@ -239,6 +259,16 @@ void zero_gaps(float* base, const Slot& s) {
   const int64_t first = s.lanes() / kAlign * kAlign;
   for (int64_t c = 0; c < s.channels; ++c) clear(plane + c * s.plane, first, s.plane);
   clear(plane + s.channels * s.plane, 0, s.tail);
+}
+
+void zero_padding(float* base, const Slot& s) {
+  std::fill_n(base, s.lead, 0.0f);
+  float* plane = base + s.lead;
+  for (int64_t c = 0; c < s.channels; ++c, plane += s.plane) {
+    for (int64_t h = 0; h + 1 < s.height; ++h) std::fill(plane + h * s.row + s.width, plane + (h + 1) * s.row, 0.0f);
+    std::fill(plane + s.lanes(), plane + s.plane, 0.0f);
+  }
+  std::fill_n(plane, s.tail, 0.0f);
 }
 
 std::vector<uint32_t> lane_mask(const Slot& s, Budget& budget) {

@@ -19,6 +19,7 @@ namespace nb = nanobind;
 namespace {
 
 using Input = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Integers = nb::ndarray<const int64_t, nb::c_contig, nb::device::cpu>;
 using Output = nb::ndarray<nb::numpy, float, nb::c_contig>;
 using Shape = std::vector<int64_t>;
 
@@ -95,14 +96,17 @@ class Session {
     session_.reset(session);
   }
 
-  std::vector<Shape> input_shapes(int64_t batch) const {
-    return shapes(gsm_num_inputs(session_.get()), gsm_input_shape, batch);
+  std::vector<Shape> input_shapes(int64_t batch, int64_t length) const {
+    return shapes(gsm_num_inputs(session_.get()), gsm_input_shape, batch, length);
   }
-  std::vector<Shape> output_shapes(int64_t batch) const {
-    return shapes(gsm_num_outputs(session_.get()), gsm_output_shape, batch);
+  std::vector<Shape> output_shapes(int64_t batch, int64_t length) const {
+    return shapes(gsm_num_outputs(session_.get()), gsm_output_shape, batch, length);
   }
-  nb::list run(nb::sequence inputs, int64_t batch) { return call(gsm_run, inputs, batch); }
-  nb::list profile(nb::sequence inputs, int64_t batch) { return call(gsm_profile, inputs, batch); }
+  nb::list run(nb::sequence inputs, int64_t batch, int64_t length) { return call(gsm_run, inputs, batch, length); }
+  nb::list profile(nb::sequence inputs, int64_t batch, int64_t length) {
+    return call(gsm_profile, inputs, batch, length);
+  }
+  void reset() { check(gsm_reset(session_.get())); }
 
   nb::object describe() const {
     const char* json = nullptr;
@@ -115,51 +119,69 @@ class Session {
     void operator()(gsm_session* session) const { gsm_free(session); }
   };
 
-  std::vector<Shape> shapes(size_t count,
-                            gsm_status (*shape_of)(const gsm_session*, size_t, int64_t, int64_t*, size_t*),
-                            int64_t batch) const {
+  using ShapeOf = gsm_status (*)(const gsm_session*, size_t, int64_t, int64_t, int64_t*, size_t*);
+  std::vector<Shape> shapes(size_t count, ShapeOf shape_of, int64_t batch, int64_t length) const {
     std::vector<Shape> out;
     for (size_t i = 0; i < count; ++i) {
       int64_t sizes[GSM_MAX_RANK];
       size_t rank = 0;
-      check(shape_of(session_.get(), i, batch, sizes, &rank));
+      check(shape_of(session_.get(), i, batch, length, sizes, &rank));
       out.emplace_back(sizes, sizes + rank);
     }
     return out;
   }
 
-  nb::list call(gsm_status (*function)(gsm_session*, int64_t, const float* const*, float* const*),
-                const nb::sequence& inputs, int64_t batch) {
-    std::vector<Shape> expected = input_shapes(batch);
-    std::vector<Input> arrays;  // keep the inputs alive while the GIL is away
+  // Shapes of the sizes of the last call: most calls are like the one before.
+  void prepare(int64_t batch, int64_t length) {
+    if (batch == batch_ && length == length_) return;
+    batch_ = -1;
+    expected_ = input_shapes(batch, length);
+    given_ = output_shapes(batch, length);
+    batch_ = batch;
+    length_ = length;
+  }
+
+  template <typename T>
+  const void* checked(const nb::ndarray<const T, nb::c_contig, nb::device::cpu>& array, size_t index) const {
+    const Shape& want = expected_[index];
+    bool fits = array.ndim() == want.size();
+    for (size_t d = 0; fits && d < want.size(); ++d) fits = static_cast<int64_t>(array.shape(d)) == want[d];
+    if (fits) return array.data();
+    Shape shape;
+    for (size_t d = 0; d < array.ndim(); ++d) shape.push_back(static_cast<int64_t>(array.shape(d)));
+    refuse("input " + std::to_string(index) + ": expected shape " + words(want) + ", got " + words(shape));
+  }
+
+  nb::list call(gsm_status (*function)(gsm_session*, int64_t, int64_t, const void* const*, float* const*),
+                const nb::sequence& inputs, int64_t batch, int64_t length) {
+    prepare(batch, length);
+    const std::vector<Shape> outputs = given_;  // another thread may ask for others while the GIL is away
+    std::vector<Input> floats;                  // keep the inputs alive while the GIL is away
+    std::vector<Integers> integers;
+    std::vector<const void*> in;
+    if (nb::len(inputs) != expected_.size())
+      refuse("expected " + std::to_string(expected_.size()) + " inputs, got " + std::to_string(nb::len(inputs)));
     for (nb::handle item : inputs) {
+      const size_t index = in.size();
       Input array;
-      if (!nb::try_cast<Input>(item, array, /* convert */ false)) {
-        refuse("input " + std::to_string(arrays.size()) +
-               ": expected a C-contiguous float32 array, got something else; use numpy.ascontiguousarray(x, "
-               "dtype=numpy.float32)");
+      Integers whole;
+      if (item.is_none()) {  // a state; the library refuses others
+        in.push_back(nullptr);
+      } else if (gsm_input_dtype(session_.get(), index) == GSM_INT64) {
+        if (!nb::try_cast<Integers>(item, whole, /* convert */ false)) wrong_array(index, "int64");
+        in.push_back(checked<int64_t>(whole, index));
+        integers.push_back(std::move(whole));
+      } else {
+        if (!nb::try_cast<Input>(item, array, /* convert */ false)) wrong_array(index, "float32");
+        in.push_back(checked<float>(array, index));
+        floats.push_back(std::move(array));
       }
-      arrays.push_back(std::move(array));
-    }
-    if (arrays.size() != expected.size())
-      refuse("expected " + std::to_string(expected.size()) + " inputs, got " + std::to_string(arrays.size()));
-    std::vector<const float*> in;
-    for (size_t i = 0; i < arrays.size(); ++i) {
-      Shape shape;
-      for (size_t d = 0; d < arrays[i].ndim(); ++d) shape.push_back(static_cast<int64_t>(arrays[i].shape(d)));
-      if (shape != expected[i])
-        refuse("input " + std::to_string(i) + ": expected shape " + words(expected[i]) + ", got " + words(shape));
-      in.push_back(arrays[i].data());
     }
     nb::list results;
     std::vector<float*> out;
-    for (const Shape& shape : output_shapes(batch)) {
-      size_t elements = 1;
-      std::vector<size_t> sizes;
-      for (int64_t n : shape) {
-        elements *= static_cast<size_t>(n);
-        sizes.push_back(static_cast<size_t>(n));
-      }
+    for (const Shape& shape : outputs) {
+      size_t elements = 1, sizes[GSM_MAX_RANK];
+      for (size_t d = 0; d < shape.size(); ++d) elements *= sizes[d] = static_cast<size_t>(shape[d]);
       std::unique_ptr<float[]> buffer(new (std::nothrow) float[elements]);  // not zeroed: the run writes every element
       float* data = buffer.get();
       if (data == nullptr)
@@ -167,18 +189,25 @@ class Session {
                       "expected memory for an output of shape " + words(shape) + ", got none; choose a smaller batch"};
       nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
       static_cast<void>(buffer.release());  // the capsule owns it now
-      results.append(Output(data, sizes.size(), sizes.data(), owner).cast());
+      results.append(Output(data, shape.size(), sizes, owner).cast());
       out.push_back(data);
     }
     gsm_status status;
     {
       nb::gil_scoped_release release;
-      status = function(session_.get(), batch, in.data(), out.data());
+      status = function(session_.get(), batch, length, in.data(), out.data());
     }
     check(status);
     return results;
   }
 
+  [[noreturn]] static void wrong_array(size_t index, const std::string& dtype) {
+    refuse("input " + std::to_string(index) + ": expected a C-contiguous " + dtype +
+           " array, got something else; use numpy.ascontiguousarray(x, dtype=numpy." + dtype + ")");
+  }
+
+  std::vector<Shape> expected_, given_;
+  int64_t batch_ = -1, length_ = -1;
   std::unique_ptr<gsm_session, Free> session_;
 };
 
@@ -240,16 +269,17 @@ NB_MODULE(_native, m) {
       .def(nb::init<const File&, int, int64_t, const std::string&, size_t>(), nb::arg("file"), nb::arg("threads") = 1,
            nb::arg("max_batch") = 0, nb::arg("isa") = "", nb::arg("max_bytes") = 0,
            "0 stands for: the network's own range, the machine's memory; an empty isa for the best one.")
-      .def("input_shapes", &Session::input_shapes, nb::arg("batch"))
-      .def("output_shapes", &Session::output_shapes, nb::arg("batch"))
-      .def("run", &Session::run, nb::arg("inputs"), nb::arg("batch"),
-           nb::sig("def run(self, inputs: collections.abc.Sequence[NDArray[numpy.float32]], batch: int) -> "
-                   "list[NDArray[numpy.float32]]"),
-           "Outputs of one call; the GIL is released.")
-      .def("profile", &Session::profile, nb::arg("inputs"), nb::arg("batch"),
-           nb::sig("def profile(self, inputs: collections.abc.Sequence[NDArray[numpy.float32]], batch: int) -> "
-                   "list[NDArray[numpy.float32]]"),
+      .def("input_shapes", &Session::input_shapes, nb::arg("batch"), nb::arg("length") = 0)
+      .def("output_shapes", &Session::output_shapes, nb::arg("batch"), nb::arg("length") = 0)
+      .def("run", &Session::run, nb::arg("inputs"), nb::arg("batch"), nb::arg("length") = 0,
+           nb::sig("def run(self, inputs: collections.abc.Sequence[NDArray[numpy.float32] | NDArray[numpy.int64] | "
+                   "None], batch: int, length: int = 0) -> list[NDArray[numpy.float32]]"),
+           "Outputs of one call; the GIL is released. None for a state: what the call before left.")
+      .def("profile", &Session::profile, nb::arg("inputs"), nb::arg("batch"), nb::arg("length") = 0,
+           nb::sig("def profile(self, inputs: collections.abc.Sequence[NDArray[numpy.float32] | NDArray[numpy.int64] "
+                   "| None], batch: int, length: int = 0) -> list[NDArray[numpy.float32]]"),
            "The same; afterwards describe() holds the seconds of every layer.")
+      .def("reset", &Session::reset, "States become zero.")
       .def("describe", &Session::describe, nb::sig("def describe(self) -> str"),
            "JSON text: instruction set, memory, one row a layer.");
 

@@ -1,11 +1,16 @@
 // What the planner makes of a network, and what the executor runs: slots (pieces of the arena) and steps over them.
 //
-// Two layouts. *plain*: [examples][...] row-major. *planar* (rank 4, one example): planes of height x row floats, `row`
-// >= width; the columns width..row-1 are zero and serve as right padding of one row and left padding of the next;
-// between two planes lies a zero gap that serves as bottom padding of one and top padding of the next. Every tap of a
-// convolution with stride 1 is then one constant offset.
+// Two layouts. *plain*: [examples][...] row-major. *planar* (one example): planes of height x row floats, `row` >=
+// width; the columns width..row-1 are zero and serve as right padding of one row and left padding of the next; between
+// two planes lies a zero gap that serves as bottom padding of one and top padding of the next. Every tap of a
+// convolution with stride 1 is then one constant offset. Which axis of the value lies where is told by `axes`: an image
+// [C, H, W] has its channels as planes; tokens [T, K] have their features as planes and T as the columns of a single
+// row, so that a linear layer is a 1x1 convolution and attention has its queries side by side.
+//
+// A slot may be a view of another one: permuted axes, a slice of planes, another shape over the same floats.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,9 +38,19 @@ class Budget {
   size_t limit_, used_ = 0;
 };
 
+enum class Place : int8_t { plane, row, column };
+struct Axis {  // where an axis of a planar value lies; step: planes between two of its elements
+  Place place = Place::plane;
+  int64_t step = 0;
+  bool operator==(const Axis& other) const { return place == other.place && step == other.step; }
+};
+using Axes = std::vector<Axis>;  // of one example; empty: plain
+
 struct Slot {
-  std::vector<int64_t> shape;  // of one example
+  std::vector<int64_t> shape;  // of one example, at the present length
   int64_t elements = 0;        // of one example
+  int value = -1;              // of the network; -1: scratch
+  Axes axes;
   bool planar = false;
   int64_t channels = 0, height = 0, width = 0;         // planar only, as all below
   int64_t row = 0, plane = 0, lead = 0, tail = 0;      // floats: a row, a plane, before the first plane, after the last
@@ -43,18 +58,25 @@ struct Slot {
   int64_t reach = 0;                                   // furthest lane that a reader touches, from a plane's start
   int64_t floats = 0, offset = -1;                     // size and place in the arena
   int place = -1;                                      // slot whose memory this one takes over; -1: its own
+  std::vector<int64_t> most;                           // shape as planned: the greatest
   int first = -1, last = -1;                           // steps
-  int64_t lanes() const { return height * row; }
+  int owner = -1;                                      // of a view: the slot whose floats it shares
+  int64_t first_channel = 0;                           // of a view: its first plane in the owner
+  int64_t lanes() const { return (height - 1) * row + width; }
   int64_t origin() const { return offset + lead; }
+  void set_shape(const int64_t* sizes, size_t rank);  // and all that follows from it; allocates nothing for equal ranks
+  int64_t stride(size_t axis) const;                  // floats between two elements along an axis
+  bool compact() const;                               // its planes are its own, without holes
 };
 
-enum class Do { input, output, to_planar, to_plain, node };
+enum class Do { input, output, copy, regroup, node };
 
 // A step before memory is known. `nodes`: the node and those fused into it, in order.
 struct Spec {
   Do what = Do::node;
   int node = -1;
-  std::vector<int> in;  // slots
+  std::vector<int> in;        // slots
+  std::vector<int> more_out;  // further outputs of lstm and gru
   int out = -1, residual = -1, scratch = -1;
   int port = -1;         // input or output of the network
   float lo = 0, hi = 0;  // clamp of the epilogue
@@ -63,7 +85,7 @@ struct Spec {
 
 struct Frame {
   float* arena = nullptr;
-  const float* const* inputs = nullptr;
+  const void* const* inputs = nullptr;  // float32, or int64 as network.h says
   float* const* outputs = nullptr;
   int64_t example = 0, count = 1;  // examples of this round
   Team* team = nullptr;
@@ -86,13 +108,32 @@ struct Component {
 };
 
 struct Program {
+  Program() = default;
+  Program(Program&&) = default;  // moving keeps slots where they are
+  Program& operator=(Program&&) = default;
+  // All sizes for another length, within those of the plan. Allocates only at a length's first use.
+  void resize(const Network& net, int64_t length);
+
   std::vector<Slot> slots;
   std::vector<std::unique_ptr<Step>> steps;
   std::vector<Component> components;
+  std::vector<int> component_of;  // of a value
   std::vector<LayerInfo> layers;
   int64_t arena_floats = 0;
   size_t weight_bytes = 0;
+  int64_t length = 0;  // present one; 0: the network has none
+
+ private:
+  std::map<int64_t, std::vector<std::vector<int64_t>>> shapes_;  // of lengths used before: of every slot
 };
+
+// The free dimensions of a network as indices into dims, -1 where it has none.
+struct FreeDims {
+  int batch = -1, length = -1;
+};
+FreeDims free_dims(const Network& net);
+// Shapes of all values of one example. Throws Error{graph}.
+std::vector<std::vector<int64_t>> example_shapes(const Network& net, int64_t length);
 
 struct Context {  // what the makers of steps need
   const Network& net;
@@ -106,6 +147,33 @@ struct Context {  // what the makers of steps need
 
 Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget);
 
+// fusions.cpp
+struct Chain {  // a convolution, linear layer or add with what follows it in the same kernel
+  int add = -1, activation = -1, residual = -1;
+  int last() const { return activation >= 0 ? activation : add; }
+};
+struct Fusions {
+  std::vector<Chain> chains;  // of a node
+  std::vector<int> head;      // of a node: the one it is fused into, or itself
+};
+Fusions find_fusions(const Network& net, const std::vector<std::vector<int64_t>>& shapes);
+
+// views.cpp: layouts of values and of what only renames their elements.
+bool on_lanes(const Network& net, const Node& node, const std::vector<int64_t>& in);  // linear layers that run planar
+Axes image_axes();                                                                    // [C, H, W]
+Axes token_axes(size_t rank);  // [..., K]: the last axis as planes; rank 2 or 3
+Axes compact_axes(const Axes& like, const std::vector<int64_t>& shape);  // the same order, without holes
+struct Sizes {  // of one example at the largest and the smallest length
+  std::vector<int64_t> most, least;
+};
+bool steady(const Axes& axes, const Sizes& sizes);  // planes do not move with the length
+// Axes of the same floats under another shape; empty: there are none. regroup: rows and columns must be put anew.
+Axes reshape_axes(const Axes& axes, const Sizes& from, const Sizes& to, bool& regroup);
+
+// lower.cpp: specs in the order in which they run, and the slots they need.
+std::vector<Spec> lower(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget,
+                        const Fusions& fusions, Program& program);
+
 // layout.cpp
 void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& specs,
                Budget& budget);                                                  // row strides, planes
@@ -116,15 +184,26 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget);                  
 std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
 std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
 std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerInfo& info);
-std::unique_ptr<Step> make_pointwise(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
+std::unique_ptr<Step> make_elementwise(const Context& context, const Spec& spec, LayerInfo& info);
+std::unique_ptr<Step> make_norm(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
+std::unique_ptr<Step> make_reduction(const Context& context, const Spec& spec, LayerInfo& info);
+std::unique_ptr<Step> make_shape(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
+std::unique_ptr<Step> make_matmul(const Context& context, const Spec& spec, LayerInfo& info);
+std::unique_ptr<Step> make_attention(const Context& context, const Spec& spec, LayerInfo& info);
+std::unique_ptr<Step> make_embedding(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
+std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
 std::unique_ptr<Step> make_copy(const Context& context, const Spec& spec);
 int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs, int threads,
                        const Budget& budget);
+int64_t attention_scratch(const KernelTable& kernels, int64_t keys, int threads, const Budget& budget);
+int64_t recurrent_scratch(const KernelTable& kernels, const Network& net, const Node& node, int64_t steps,
+                          const Budget& budget);
 int64_t pool_span(const Node& node, int64_t width, int64_t out_width);  // floats of one line of a pool's scratch
 int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget);
 
 // Shared by the steps of planar slots.
-void zero_gaps(float* base, const Slot& slot);  // everything of the slot that is not a lane
+void zero_gaps(float* base, const Slot& slot);     // everything of the slot that is not a lane
+void zero_padding(float* base, const Slot& slot);  // the same after the lanes were written, exactly
 // ~0 on image columns, 0 on padding; as long as the slot's largest sizes need.
 std::vector<uint32_t> lane_mask(const Slot& slot, Budget& budget);
 void fill_mask(std::vector<uint32_t>& mask, const Slot& slot);  // anew, for the slot's present sizes

@@ -4,6 +4,7 @@
 #endif
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms inside of g++ 12's own intrinsics
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #define GSM_UNIT_AVX512
 #include "table_impl.h"

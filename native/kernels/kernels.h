@@ -10,6 +10,32 @@
 namespace gossamer {
 
 enum Activation : int { kRelu = 0, kRelu6, kSilu, kSigmoid, kGelu, kGeluTanh };
+// Functions of one value beyond those; with up to two numbers (network.h Node::number).
+enum Unary : int {
+  kTanh = kGeluTanh + 1,
+  kExp,
+  kLog,
+  kSqrt,
+  kRsqrt,
+  kAbs,
+  kNeg,
+  kErf,
+  kSin,
+  kCos,
+  kFloor,
+  kSign,
+  kHardswish,
+  kHardsigmoid,
+  kMish,
+  kLeakyRelu,
+  kElu,
+  kSoftplus,
+  kClamp,
+  kAffine,
+  kPower
+};
+enum Binary : int { kAdd = 0, kSub, kMul, kDiv, kMaximum, kMinimum, kEqual, kNotEqual, kLess, kLessEqual };
+enum Fold : int { kSum = 0, kMax, kMin };
 
 // What the two lane kernels share: y[row][f] = epilogue(bias[row] + sum of weights times x[.. + f]) for `vectors`
 // vectors of lanes. A convolution is this with an offset table over padded planes; a linear layer with one over an
@@ -119,6 +145,28 @@ struct PhaseArgs {
   int64_t stride[2] = {1, 1};
 };
 
+// y[r][f] = scale * sum over k < depth of a[r * a_row + k * a_depth] * b[k * b_depth + f]. b is read in whole vectors,
+// y written exactly.
+struct ProductArgs {
+  const float* a = nullptr;
+  const float* b = nullptr;
+  float* y = nullptr;
+  const float* lane_scale = nullptr;  // [lanes], whole vectors; null: scale
+  int64_t a_row = 0, a_depth = 0, b_depth = 0, y_row = 0;
+  int64_t rows = 0, depth = 0, lanes = 0;
+  float scale = 1;
+};
+
+// Scores [keys][stride] of `vectors` vectors of queries become weights exp(score - greatest), inverse[query] one over
+// their sum. mask: a number a pair, added, or (keep) 0 where the pair is left out. causal: so are keys > query.
+struct AttendArgs {
+  float* scores = nullptr;
+  float* inverse = nullptr;
+  const float* mask = nullptr;
+  int64_t stride = 0, keys = 0, first_query = 0, queries = 0, mask_query = 0, mask_key = 0;
+  int vectors = 0, keep = 0, causal = 0;
+};
+
 struct KernelTable {
   const char* name;
   int lanes;  // floats a vector
@@ -142,6 +190,25 @@ struct KernelTable {
   void (*deinterleave)(const float* y, float* x, int64_t m, int64_t k, int64_t stride);
   void (*lanes_product[2])(const LanesArgs*);  // float, double
   void (*lanes_sddmm[2])(const LanesArgs*);
+  // Of one, two, three values; steps of operands are 0 (one number) or 1.
+  void (*unary)(int op, const float* x, float* y, int64_t n, const float* numbers);
+  void (*binary)(int op, const float* a, int a_step, const float* b, int b_step, float* y, int64_t n);
+  void (*select)(const float* c, int c_step, const float* a, int a_step, const float* b, int b_step, float* y,
+                 int64_t n);
+  float (*fold)(int op, const float* x, int64_t n);              // one number of a row
+  void (*combine)(int op, const float* x, float* y, int64_t n);  // y = y op x
+  // Norm of every lane over planes; whole vectors of x and y are read and written. rms: without the mean.
+  void (*norm_lanes)(const float* x, int64_t x_plane, float* y, int64_t y_plane, int64_t planes, int64_t n,
+                     const float* weight, const float* bias, float epsilon, int rms);
+  void (*rms_norm)(const float* x, float* y, int64_t rows, int64_t n, const float* weight, float epsilon);
+  float (*squares)(const float* x, int64_t n, float mean);  // sum of (x - mean)^2
+  void (*product)(const ProductArgs*);
+  void (*attend)(const AttendArgs*);
+  // One step of a cell: gates [4n] or [3n] and [3n], before their functions.
+  void (*lstm_cell)(const float* gates, float* c, float* h, int64_t n);
+  void (*gru_cell)(const float* input, const float* hidden, float* h, int64_t n);
+  // x [rows][x_stride] -> y [columns][y_stride]
+  void (*transpose)(const float* x, int64_t x_stride, float* y, int64_t y_stride, int64_t rows, int64_t columns);
 };
 
 }  // namespace gossamer

@@ -91,14 +91,32 @@ GSM_INLINE float clamp(float x, float lo, float hi) {
   return x > hi ? hi : x;
 }
 
-// First n < L floats; the other lanes are `rest`.
+// First 0 <= n < L floats; the other lanes are `rest`.
+#if defined(GSM_UNIT_AVX2)
+GSM_INLINE __m256i first_lanes(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
 GSM_INLINE V load_part(const float* p, int64_t n, float rest = 0.0f) {
+#if defined(GSM_UNIT_AVX512)
+  return _mm512_mask_loadu_ps(_mm512_set1_ps(rest), (__mmask16)((1u << n) - 1), p);
+#elif defined(GSM_UNIT_AVX2)
+  const __m256i lanes = first_lanes(n);
+  return _mm256_blendv_ps(_mm256_set1_ps(rest), _mm256_maskload_ps(p, lanes), _mm256_castsi256_ps(lanes));
+#else
   V v = splat(rest);
   for (int64_t i = 0; i < n; ++i) v[i] = p[i];
   return v;
+#endif
 }
 GSM_INLINE void store_part(float* p, V v, int64_t n) {
+#if defined(GSM_UNIT_AVX512)
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+#elif defined(GSM_UNIT_AVX2)
+  _mm256_maskstore_ps(p, first_lanes(n), v);
+#else
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+#endif
 }
 GSM_INLINE I load_mask_part(const uint32_t* p, int64_t n) {
   I v = {};

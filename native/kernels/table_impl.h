@@ -1,13 +1,18 @@
 // The unit's table; included last by each isa_*.cpp.
 #pragma once
+#include "elementwise_impl.h"
+#include "norm_impl.h"
 #include "phase_impl.h"
 #include "pointwise_impl.h"
 #include "pool_impl.h"
+#include "product_impl.h"
+#include "recurrent_impl.h"
 #include "spmm_impl.h"
 #include "spmv_bitmap_impl.h"
 #include "spmv_block_impl.h"
 #include "spmv_gather_impl.h"
 #include "training_impl.h"
+#include "transpose_impl.h"
 #include "vector_impl.h"
 
 namespace gossamer {
@@ -44,7 +49,20 @@ constexpr KernelTable make_table(const char* name) {
                      interleave,
                      deinterleave,
                      {lanes_product<float>, lanes_product<double>},
-                     {lanes_sddmm<float>, lanes_sddmm<double>}};
+                     {lanes_sddmm<float>, lanes_sddmm<double>},
+                     unary,
+                     binary,
+                     select,
+                     fold,
+                     combine,
+                     norm_lanes,
+                     rms_norm,
+                     squares,
+                     product,
+                     attend,
+                     lstm_cell,
+                     gru_cell,
+                     transpose};
 }
 }  // namespace
 }  // namespace gossamer

@@ -32,30 +32,26 @@ inline void compare(Builder& b, const std::string& what, const std::vector<int64
     }
     for (int64_t batch : batches) {
       std::vector<std::vector<float>> data;
-      std::vector<const float*> in;
-      std::vector<std::vector<int64_t>> shapes;
+      std::vector<const void*> in;
       for (int v : net.inputs) {
-        auto s = b.shape(v);
         int64_t n = 1;
-        for (int64_t k : s) n *= k;
+        for (int64_t k : b.shape(v)) n *= k;
         std::vector<float> x;
         for (int64_t i = 0; i < n * batch; ++i) x.push_back(static_cast<float>(2 * b.uniform()));
         data.push_back(x);
-        s.insert(s.begin(), batch);
-        shapes.push_back(s);
       }
       for (const auto& x : data) in.push_back(x.data());
       std::vector<std::vector<float>> first, second;
       std::vector<float*> out, again;
-      for (const auto& s : plan->output_shapes(shapes)) {
-        size_t n = 1;
-        for (int64_t k : s) n *= static_cast<size_t>(k);
+      for (const auto& output : net.outputs) {
+        int64_t n = batch;
+        for (int64_t k : b.shape(output.second)) n *= k;
         first.emplace_back(n, -77.0f);
         second.emplace_back(n, -78.0f);
       }
       for (size_t i = 0; i < first.size(); ++i) out.push_back(first[i].data()), again.push_back(second[i].data());
-      plan->run(in, shapes, out, false);
-      plan->run(in, shapes, again, true);
+      plan->run(batch, 0, in.data(), out.data(), false);
+      plan->run(batch, 0, in.data(), again.data(), true);
       for (int64_t e = 0; e < batch; ++e) {
         std::vector<Array> one;
         for (const auto& x : data) {

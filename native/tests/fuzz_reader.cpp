@@ -71,30 +71,36 @@ std::string failure(const char* words, gsm_status status) {
 }
 
 std::string plan_and_run(gsm_file* file, const gossamer::Network& network) {
-  std::vector<int64_t> least;
-  for (const gossamer::FreeDim& dim : network.dims) least.push_back(dim.min);
-  const int64_t batch = network.batch < 0 ? 1 : least[static_cast<size_t>(network.batch)];
-  std::vector<std::vector<int64_t>> shapes = gossamer::infer_shapes(network, least);
+  std::vector<int64_t> dims;
+  for (const gossamer::FreeDim& dim : network.dims) dims.push_back(dim.min);
+  const std::vector<std::vector<int64_t>> shapes = gossamer::infer_shapes(network, dims);
+  const int64_t batch = network.batch < 0 ? 0 : dims[static_cast<size_t>(network.batch)],
+                length = network.length < 0 ? 0 : dims[static_cast<size_t>(network.length)];
   gsm_session* session = nullptr;
   gsm_status status = gsm_plan(file, 1, 0, nullptr, most_bytes, &session);
   if (status != GSM_OK) return failure("accept refused ", status);
   std::string answer = "accept large";
   if (work(network, shapes) <= most_work) {
     std::vector<std::vector<float>> inputs, outputs;
-    std::vector<const float*> in;
+    std::vector<std::vector<int64_t>> integers(network.inputs.size());
+    std::vector<const void*> in;
     std::vector<float*> out;
     size_t printed = 0;
-    for (int index : network.inputs) {
-      inputs.emplace_back(static_cast<size_t>(elements(shapes[static_cast<size_t>(index)])));
-      for (size_t i = 0; i < inputs.back().size(); ++i) inputs.back()[i] = sample(static_cast<uint32_t>(i));
+    for (size_t k = 0; k < network.inputs.size(); ++k) {
+      const size_t count = static_cast<size_t>(elements(shapes[static_cast<size_t>(network.inputs[k])]));
+      inputs.emplace_back(count);
+      for (size_t i = 0; i < count; ++i) inputs.back()[i] = sample(static_cast<uint32_t>(i));
+      if (network.input_types[k] == gossamer::InputType::i64)
+        for (size_t i = 0; i < count; ++i) integers[k].push_back(static_cast<int64_t>(i % 3));
     }
     for (const auto& output : network.outputs) {
       outputs.emplace_back(static_cast<size_t>(elements(shapes[static_cast<size_t>(output.second)])));
       printed += outputs.back().size();
     }
-    for (const auto& input : inputs) in.push_back(input.data());
+    for (size_t k = 0; k < inputs.size(); ++k)
+      in.push_back(integers[k].empty() ? static_cast<const void*>(inputs[k].data()) : integers[k].data());
     for (auto& output : outputs) out.push_back(output.data());
-    status = gsm_run(session, batch, in.data(), out.data());
+    status = gsm_run(session, batch, length, in.data(), out.data());
     if (status != GSM_OK) {
       answer = failure("accept refused ", status);
     } else if (printed <= most_printed) {

@@ -40,7 +40,7 @@ static size_t elements(const int64_t* shape, size_t rank) {
 int main(void) {
   gsm_file* file = NULL;
   gsm_session* session = NULL;
-  const float* inputs[MOST_PORTS];
+  const void* inputs[MOST_PORTS];
   float* outputs[MOST_PORTS];
   int64_t shape[GSM_MAX_RANK], least = 0, most = 0;
   size_t rank = 0, compared = 0;
@@ -54,19 +54,19 @@ int main(void) {
     return fail("gsm_batch_range");
   if (gsm_num_inputs(session) != 1 || gsm_num_outputs(session) > MOST_PORTS) return fail("ports");
 
-  if (gsm_input_shape(session, 0, MOST_BATCH, shape, &rank) != GSM_OK) return fail("gsm_input_shape");
+  if (gsm_input_shape(session, 0, MOST_BATCH, 0, shape, &rank) != GSM_OK) return fail("gsm_input_shape");
   inputs[0] = read_npy(FOLDER "_input.npy", elements(shape, rank));
   if (inputs[0] == NULL) return fail("the committed input");
   for (size_t i = 0; i < gsm_num_outputs(session); ++i) {
-    if (gsm_output_shape(session, i, MOST_BATCH, shape, &rank) != GSM_OK) return fail("gsm_output_shape");
+    if (gsm_output_shape(session, i, MOST_BATCH, 0, shape, &rank) != GSM_OK) return fail("gsm_output_shape");
     outputs[i] = malloc(elements(shape, rank) * sizeof(float));
     if (outputs[i] == NULL) return fail("malloc");
   }
-  if (gsm_run(session, MOST_BATCH, inputs, outputs) != GSM_OK) return fail("gsm_run");
+  if (gsm_run(session, MOST_BATCH, 0, inputs, outputs) != GSM_OK) return fail("gsm_run");
   for (size_t i = 0; i < gsm_num_outputs(session); ++i) {
     char path[256];
     float* expected;
-    gsm_output_shape(session, i, MOST_BATCH, shape, &rank);
+    gsm_output_shape(session, i, MOST_BATCH, 0, shape, &rank);
     snprintf(path, sizeof path, FOLDER "_%s.npy", gsm_output_name(session, i));
     expected = read_npy(path, elements(shape, rank));
     if (expected == NULL) return fail(path);
@@ -78,7 +78,7 @@ int main(void) {
     free(outputs[i]);
   }
   if (gsm_output_name(session, MOST_PORTS) != NULL || gsm_input_name(session, 1) != NULL) return fail("names");
-  if (gsm_run(session, most + 1, inputs, outputs) != GSM_ARGUMENT) return fail("too large a batch");
+  if (gsm_run(session, most + 1, 0, inputs, outputs) != GSM_ARGUMENT) return fail("too large a batch");
   printf("ok: input '%s', version %s, %u values compared\n", gsm_input_name(session, 0), gsm_version(),
          (unsigned)compared);
   free((void*)(uintptr_t)inputs[0]);

@@ -46,11 +46,12 @@ void refusals() {
 
   int64_t shape[8];
   size_t rank = 0;
-  CHECK(gsm_input_shape(session, 0, 2, shape, &rank) == GSM_OK && rank == 2 && shape[0] == 2 && shape[1] == 2);
-  CHECK(gsm_output_shape(session, 0, 1, shape, &rank) == GSM_OK && rank == 2 && shape[0] == 1 && shape[1] == 3);
-  CHECK(gsm_input_shape(session, 1, 1, shape, &rank) == GSM_ARGUMENT && says("expected an input below 1, got 1"));
-  CHECK(gsm_output_shape(session, 0, 3, shape, &rank) == GSM_ARGUMENT && says("expected a batch from 1 to 2, got 3"));
-  CHECK(gsm_output_shape(session, 0, 1, nullptr, &rank) == GSM_ARGUMENT);
+  CHECK(gsm_input_shape(session, 0, 2, 0, shape, &rank) == GSM_OK && rank == 2 && shape[0] == 2 && shape[1] == 2);
+  CHECK(gsm_output_shape(session, 0, 1, 0, shape, &rank) == GSM_OK && rank == 2 && shape[0] == 1 && shape[1] == 3);
+  CHECK(gsm_input_shape(session, 1, 1, 0, shape, &rank) == GSM_ARGUMENT && says("expected an input below 1, got 1"));
+  CHECK(gsm_output_shape(session, 0, 3, 0, shape, &rank) == GSM_ARGUMENT &&
+        says("expected a batch from 1 to 2, got 3"));
+  CHECK(gsm_output_shape(session, 0, 1, 0, nullptr, &rank) == GSM_ARGUMENT);
   int64_t least = -1, most = -1;
   CHECK(gsm_batch_range(session, &least, &most) == GSM_OK && least == 1 && most == 2);
   CHECK(gsm_batch_range(nullptr, &least, &most) == GSM_ARGUMENT);
@@ -59,14 +60,14 @@ void refusals() {
   CHECK(std::string(gsm_output_name(session, 0)) == "out" && gsm_output_name(session, 1) == nullptr);
   CHECK(gsm_input_name(nullptr, 0) == nullptr && gsm_output_name(nullptr, 0) == nullptr);
   float x[2] = {1, 1}, y[3] = {};
-  const float* inputs[] = {x};
+  const void* inputs[] = {x};
   float* outputs[] = {y};
-  const float* no_input[] = {nullptr};
-  CHECK(gsm_run(session, 1, no_input, outputs) == GSM_ARGUMENT);
-  CHECK(gsm_run(session, 1, nullptr, outputs) == GSM_ARGUMENT);
-  CHECK(gsm_run(session, 0, inputs, outputs) == GSM_ARGUMENT);
-  CHECK(gsm_run(nullptr, 1, inputs, outputs) == GSM_ARGUMENT);
-  CHECK(gsm_run(session, 1, inputs, outputs) == GSM_OK && y[0] == 3 && y[1] == 7 && y[2] == 11);
+  const void* no_input[] = {nullptr};
+  CHECK(gsm_run(session, 1, 0, no_input, outputs) == GSM_ARGUMENT);
+  CHECK(gsm_run(session, 1, 0, nullptr, outputs) == GSM_ARGUMENT);
+  CHECK(gsm_run(session, 0, 0, inputs, outputs) == GSM_ARGUMENT);
+  CHECK(gsm_run(nullptr, 1, 0, inputs, outputs) == GSM_ARGUMENT);
+  CHECK(gsm_run(session, 1, 0, inputs, outputs) == GSM_OK && y[0] == 3 && y[1] == 7 && y[2] == 11);
   const char* json = nullptr;
   CHECK(gsm_describe(session, &json) == GSM_OK && std::strstr(json, "\"isa\": \"portable\"") != nullptr);
   CHECK(gsm_describe(session, nullptr) == GSM_ARGUMENT);
@@ -87,9 +88,9 @@ void threads() {
       for (int64_t i = 0; i < 100; ++i) {
         int64_t batch = 1 + i % 4;
         std::vector<float> x(static_cast<size_t>(2 * batch), scale), y(static_cast<size_t>(3 * batch), -1);
-        const float* inputs[] = {x.data()};
+        const void* inputs[] = {x.data()};
         float* outputs[] = {y.data()};
-        bool ok = gsm_run(session, batch, inputs, outputs) == GSM_OK;
+        bool ok = gsm_run(session, batch, 0, inputs, outputs) == GSM_OK;
         for (size_t row = 0; row < static_cast<size_t>(batch); ++row) {
           ok = ok && y[3 * row] == 3 * scale && y[3 * row + 1] == 7 * scale && y[3 * row + 2] == 11 * scale;
         }

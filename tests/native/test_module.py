@@ -131,7 +131,7 @@ X = np.ones((2, 3), np.float32)
         ([X.ravel()], 2, r"got \[6\]"),
         ([], 2, "expected 1 inputs, got 0"),
         ([X, X], 2, "expected 1 inputs, got 2"),
-        ([None], 2, "expected a C-contiguous float32 array"),
+        ([None], 2, "expected an array for every input that is no state"),
     ],
 )
 def test_wrong_inputs_are_refused(session, inputs, batch, message):

@@ -71,12 +71,14 @@ class NativeEngine:
         found = strict_json.loads(file.manifest)
         assert isinstance(found, dict)
         self.manifest: Mapping[str, Json] = found
-        self._outputs = [item.name for item in Network.from_json(found["network"]).outputs]
+        network = Network.from_json(found["network"])
+        self._inputs = [item.name for item in network.inputs]
+        self._outputs = [item.name for item in network.outputs]
 
     def run(self, inputs: Inputs, batch: int, length: int) -> Arrays:
         """One call of the native library."""
         try:
-            results = self._session.run(list(inputs.values()), batch)
+            results = self._session.run([inputs.get(name) for name in self._inputs], batch, length)
         except self._module.Error as error:
             raise self._translated(error) from None
         return dict(zip(self._outputs, results, strict=True))
@@ -84,14 +86,15 @@ class NativeEngine:
     def profile(self, inputs: Inputs, batch: int, length: int) -> list[Row]:
         """One profiled call."""
         try:
-            self._session.profile(list(inputs.values()), batch)
+            self._session.profile([inputs.get(name) for name in self._inputs], batch, length)
         except self._module.Error as error:
             raise self._translated(error) from None
         rows: list[Row] = self.describe()["layers"]
         return rows
 
     def reset(self) -> None:
-        """Nothing is kept: the native library refuses networks with states."""
+        """The native library's states."""
+        self._session.reset()
 
     def describe(self) -> dict[str, Any]:
         """The native description."""

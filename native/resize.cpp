@@ -1,0 +1,59 @@
+// The free dimensions, and the sizes of a program at another length.
+#include <algorithm>
+#include <functional>
+
+#include "planner.h"
+
+namespace gossamer {
+
+namespace {
+constexpr size_t kLengthsKept = 64;  // shapes of as many lengths are remembered
+}
+
+FreeDims free_dims(const Network& net) {
+  FreeDims free;
+  free.length = net.length;
+  for (int input : net.inputs) {
+    const int symbol = net.values[static_cast<size_t>(input)].shape[0].symbol;
+    if (symbol >= 0) free.batch = symbol;
+  }
+  return free;
+}
+
+std::vector<std::vector<int64_t>> example_shapes(const Network& net, int64_t length) {
+  const FreeDims free = free_dims(net);
+  std::vector<int64_t> dims;
+  for (size_t i = 0; i < net.dims.size(); ++i)
+    dims.push_back(static_cast<int>(i) == free.length ? length : net.dims[i].min);
+  auto shapes = infer_shapes(net, dims);
+  for (auto& shape : shapes) shape.erase(shape.begin());
+  return shapes;
+}
+
+void Program::resize(const Network& net, int64_t to) {
+  if (to == length) return;
+  auto known = shapes_.find(to);
+  if (known == shapes_.end()) {
+    const auto values = example_shapes(net, to);
+    std::vector<std::vector<int64_t>> sizes(slots.size());
+    for (size_t i = 0; i < slots.size(); ++i)
+      if (slots[i].value >= 0) sizes[i] = values[static_cast<size_t>(slots[i].value)];
+    if (shapes_.size() >= kLengthsKept) shapes_.erase(shapes_.begin());
+    known = shapes_.emplace(to, std::move(sizes)).first;
+  }
+  length = 0;  // of none, should a size not fit
+  for (size_t i = 0; i < slots.size(); ++i) {
+    Slot& slot = slots[i];
+    if (slot.value < 0) continue;
+    const std::vector<int64_t>& sizes = known->second[i];
+    slot.set_shape(sizes.data(), sizes.size());
+    const bool fits = std::equal(sizes.begin(), sizes.end(), slot.most.begin(), std::less_equal<>());
+    if (!fits)
+      throw Error{Error::Kind::argument,
+                  "expected a length at which no value is larger than at the greatest one, got " + std::to_string(to)};
+  }
+  for (const auto& step : steps) step->resize();
+  length = to;
+}
+
+}  // namespace gossamer

@@ -1,0 +1,60 @@
+// Pools over windows of planes.
+#include <algorithm>
+
+#include "planner.h"
+
+namespace gossamer {
+namespace {
+
+struct PoolStep final : Step {
+  void (*kernel)(const PoolArgs*) = nullptr;
+  PoolArgs args;
+  const Slot *in = nullptr, *out = nullptr, *scratch = nullptr;
+  void run(const Frame& frame) const override {
+    std::fill_n(frame.arena + out->offset, out->floats, 0.0f);
+    PoolArgs a = args;
+    a.x = frame.arena + in->origin();
+    a.y = frame.arena + out->origin();
+    a.scratch = frame.arena + scratch->offset;
+    kernel(&a);
+  }
+};
+
+}  // namespace
+
+int64_t pool_span(const Node& node, int64_t width, int64_t out_width) {
+  if (node.op == Op::adaptive_avg_pool2d) return width + kAlign;
+  const int64_t dilation = node.op == Op::max_pool2d ? node.dilation[1] : 1;
+  return round_up(
+      std::max(node.padding[1] + width, (out_width - 1) * node.stride[1] + (node.kernel[1] - 1) * dilation + 1) +
+      kAlign);
+}
+
+std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerInfo& info) {
+  auto step = std::make_unique<PoolStep>();
+  step->node = spec.node;
+  step->in = &context.slot(spec.in[0]);
+  step->out = &context.slot(spec.out);
+  const Node& node = context.net.nodes[static_cast<size_t>(spec.node)];
+  step->scratch = &context.slot(spec.scratch);
+  PoolArgs& a = step->args;
+  const Slot &in = *step->in, &out = *step->out;
+  a.x_plane = in.plane, a.x_row = in.row, a.y_plane = out.plane, a.y_row = out.row;
+  a.planes = in.channels, a.height = in.height, a.width = in.width, a.out_height = out.height, a.out_width = out.width;
+  for (int i = 0; i < 2; ++i) {
+    a.kernel[i] = node.kernel[i];
+    a.stride[i] = node.stride[i];
+    a.dilation[i] = node.op == Op::max_pool2d ? node.dilation[i] : 1;
+  }
+  a.top = node.padding[0], a.left = node.padding[1];
+  a.span = pool_span(node, in.width, out.width);
+  a.include_pad = node.count_include_pad;
+  step->kernel = node.op == Op::max_pool2d   ? context.kernels.max_pool
+                 : node.op == Op::avg_pool2d ? context.kernels.avg_pool
+                                             : context.kernels.adaptive_avg_pool;
+  info.kernel = "pool";
+  info.reason = "rows by vectors, then columns";
+  return step;
+}
+
+}  // namespace gossamer
