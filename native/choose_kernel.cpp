@@ -80,8 +80,10 @@ void run_sparse(const KernelTable& kernels, const PackedRows& packed, const Lane
   const SparseStream& stream = packed.stream;
   SpmmArgs a = lane_args<SpmmArgs>(packed, call);
   a.wide = stream.offsets.wide;
-  a.row_begin = call.parts == 1 ? 0 : stream.split[static_cast<size_t>(call.part)];
-  a.row_end = call.parts == 1 ? packed.rows : stream.split[static_cast<size_t>(call.part) + 1];
+  a.row_begin = call.parts == 1 ? call.row_begin : stream.split[static_cast<size_t>(call.part)];
+  a.row_end = call.parts > 1      ? stream.split[static_cast<size_t>(call.part) + 1]
+              : call.row_end >= 0 ? call.row_end
+                                  : packed.rows;
   for (const SparseStream::KBlock& block : stream.k_blocks) {
     a.x = call.x + block.x_shift;
     a.row_start = block.row_start.data();

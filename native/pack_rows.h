@@ -85,6 +85,7 @@ struct LaneCall {  // one tile of lanes
   const uint32_t* mask = nullptr;
   int64_t y_stride = 0, residual_stride = 0, lane = 0;
   int vectors = 0, part = 0, parts = 1;  // rows of this part only
+  int64_t row_begin = 0, row_end = -1;   // of a sparse stream in one part: these places of its order only; -1: all
   float lo = 0, hi = 0;
 };
 void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call);

@@ -74,11 +74,13 @@ std::vector<int64_t> phase_taps(const Node& node, const Slot& out, const Phases&
   return taps;
 }
 
+constexpr int64_t kGroupFloats = 32768;  // of the operand planes of a run of groups: half of a small L2
+
 struct ConvStep final : Step {
   const KernelTable* kernels = nullptr;
   const Node* op = nullptr;
   const Slot *in = nullptr, *out = nullptr, *residual = nullptr, *scratch = nullptr;  // null: none
-  bool strided = false;
+  bool strided = false, by_group = false;
   Phases phases;
   PackedRows packed;
   std::vector<uint32_t> mask;
@@ -103,6 +105,38 @@ struct ConvStep final : Step {
     }
   }
 
+  int64_t phase_floats() const {  // of a channel
+    return static_cast<int64_t>(phases.rows.size() * phases.columns.size()) * phases.plane;
+  }
+
+  void run_tiles(LaneCall& call, int64_t begin, int64_t end) const {
+    for (int64_t t = begin; t < end; ++t) {
+      call.lane = tiles[static_cast<size_t>(t)].lane;
+      call.vectors = tiles[static_cast<size_t>(t)].vectors;
+      run_lanes(*kernels, packed, call);
+    }
+  }
+
+  // Few groups at a time, all their lanes: phase planes are read while they are in L2, and each plane is written once.
+  // MobileNetV1 (AVX-512): 1.2 times faster on 112x112 and 56x56 than all groups tile by tile; 8192 floats lost 5 %.
+  void run_groups(const Frame& frame, const float* source, const LaneCall& base) const {
+    const int threads = frame.team->size();
+    const int64_t inputs = in->channels / op->groups, outputs = out->channels / op->groups;
+    const int64_t run = std::max<int64_t>(1, kGroupFloats / (inputs * (strided ? phase_floats() : in->plane)));
+    frame.team->run([&](int part) {
+      const int64_t end = op->groups * (part + 1) / threads;
+      LaneCall call = base;
+      for (int64_t g = op->groups * part / threads; g < end; g += run) {
+        const int64_t stop = std::min(g + run, end);
+        if (strided)
+          copy_phases(source, frame.arena + scratch->offset + g * inputs * phase_floats(), g * inputs, stop * inputs);
+        call.row_begin = g * outputs;
+        call.row_end = stop * outputs;
+        run_tiles(call, 0, static_cast<int64_t>(tiles.size()));
+      }
+    });
+  }
+
   void resize() override { fill_mask(mask, *out); }  // all lanes of the largest sizes are computed, the rest masked
 
   void run(const Frame& frame) const override {
@@ -110,16 +144,7 @@ struct ConvStep final : Step {
     if (out->place < 0) zero_gaps(frame.arena + out->offset, *out);
     const int threads = frame.team->size();
     LaneCall base;
-    base.x = source;
-    if (strided) {
-      float* planes = frame.arena + scratch->offset;
-      const int64_t per_channel = static_cast<int64_t>(phases.rows.size() * phases.columns.size()) * phases.plane;
-      frame.team->run([&](int part) {
-        const int64_t begin = in->channels * part / threads, end = in->channels * (part + 1) / threads;
-        copy_phases(source, planes + begin * per_channel, begin, end);
-      });
-      base.x = planes;
-    }
+    base.x = strided ? frame.arena + scratch->offset : source;
     base.y = frame.arena + out->origin();
     base.y_stride = out->plane;
     base.residual = residual ? frame.arena + residual->origin() : nullptr;
@@ -127,18 +152,21 @@ struct ConvStep final : Step {
     base.mask = mask.data();
     base.lo = lo;
     base.hi = hi;
+    if (by_group) return run_groups(frame, source, base);
+    if (strided) {
+      float* planes = frame.arena + scratch->offset;
+      frame.team->run([&](int part) {
+        const int64_t begin = in->channels * part / threads, end = in->channels * (part + 1) / threads;
+        copy_phases(source, planes + begin * phase_floats(), begin, end);
+      });
+    }
     const int64_t n = static_cast<int64_t>(tiles.size());
     const bool by_tiles = n >= 2 * threads;
     frame.team->run([&](int part) {
       LaneCall call = base;
       call.part = by_tiles ? 0 : part;
       call.parts = by_tiles ? 1 : threads;
-      const int64_t begin = by_tiles ? n * part / threads : 0, end = by_tiles ? n * (part + 1) / threads : n;
-      for (int64_t t = begin; t < end; ++t) {
-        call.lane = tiles[static_cast<size_t>(t)].lane;
-        call.vectors = tiles[static_cast<size_t>(t)].vectors;
-        run_lanes(*kernels, packed, call);
-      }
+      run_tiles(call, by_tiles ? n * part / threads : 0, by_tiles ? n * (part + 1) / threads : n);
     });
   }
 };
@@ -192,7 +220,7 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   Weighed w = weigh(weight, context.budget);
   const int64_t taps = node.kernel[0] * node.kernel[1], group_inputs = in.channels / node.groups,
                 group_outputs = out.channels / node.groups;
-  const bool by_rows =
+  const bool by_rows = step->by_group =
       node.groups > 1 && group_outputs < 4;  // depthwise: each output reads its own planes; four rows share nothing
   if (by_rows) {
     SparseRows wide;
