@@ -93,6 +93,38 @@ bool rows_share(const SparseRows& rows, int64_t height) {
   return true;
 }
 
+// The scale of a row whose values are whole multiples of it up to 127, to the rounding of a float; else 0.
+float exact_scale(const SparseRows& rows, int64_t row) {
+  float most = 0;
+  for (int64_t i = rows.row_start[at(row)]; i < rows.row_start[at(row) + 1]; ++i)
+    most = std::max(most, std::fabs(rows.value[at(i)]));
+  if (most == 0) return 1;
+  const float scale = most / 127;
+  for (int64_t i = rows.row_start[at(row)]; i < rows.row_start[at(row) + 1]; ++i) {
+    const float value = rows.value[at(i)];
+    if (std::fabs(std::nearbyint(value / scale) * scale - value) > 4e-7f * std::fabs(value)) return 0;
+  }
+  return scale;
+}
+
+// Blocks of eight whose values a network quantized to eight bits a row: one byte a weight, nothing lost. Values of
+// another kind stay as they are. Rows in bundles and windows gain nothing: their operands bound them.
+void shrink_to_bytes(PackedVector& out, const SparseRows& rows, const std::vector<float>& values) {
+  for (int64_t row = 0; row < out.rows; ++row) {
+    out.scale.push_back(exact_scale(rows, row));
+    if (out.scale.back() == 0) {
+      out.scale.clear();
+      return;
+    }
+  }
+  out.stored = kI8;
+  out.values = WeightBytes(values.size());
+  for (int64_t unit = 0; unit < out.units; ++unit)
+    for (size_t i = 8 * size_t{out.start[at(unit)]}; i < 8 * size_t{out.start[at(unit) + 1]}; ++i)
+      out.values.as<int8_t>()[i] = static_cast<int8_t>(std::nearbyint(values[i] / out.scale[at(unit) * 8 + i % 8]));
+  out.why += ", eight-bit values with a scale a row";
+}
+
 void pack_blocks_of(PackedVector& out, const SparseRows& rows, int64_t height, Budget& budget) {
   units_of(out, height == 8 ? kBlock8 : kBlock4, height);
   std::vector<float> values;
@@ -111,6 +143,7 @@ void pack_blocks_of(PackedVector& out, const SparseRows& rows, int64_t height, B
   out.values = store_values(values, out.stored, budget);
   store_columns(out, columns, budget);
   out.why = "blocks of " + std::to_string(height) + " rows that share their columns";
+  if (height == 8) shrink_to_bytes(out, rows, values);
 }
 
 // Every row keeps equally many entries of every window of eight columns: the j-th ones of eight rows make a bundle.

@@ -26,8 +26,24 @@ struct LinearStep final : Step {
   int64_t inputs = 0, outputs = 0, lanes = 0;
   PackedRows packed;  // for several rows
   std::vector<float> bias;
-  VectorProduct vector;  // for one row; empty where an example has more
+  VectorProduct vector;     // for one row; empty where an example has more
+  int64_t most_narrow = 0;  // rows that run on the streams of `vector`, interleaved
   float lo = 0, hi = 0;
+
+  // Up to eight rows: every part turns all inputs into a tile of its own and computes its share of the outputs.
+  void few_rows(const Frame& frame, const float* x, float* y, int64_t rows) const {
+    const int width = rows <= 4 ? 4 : 8, threads = frame.team->size();
+    const float* add = bias.empty() ? nullptr : bias.data();
+    frame.team->run([&](int part) {
+      float* turned = frame.arena + scratch->offset + part * ((inputs + outputs) * lanes + kAlign);
+      float* result = turned + inputs * width;
+      kernels->interleave(x, turned, rows, inputs, width);
+      vector.run_interleaved(width, turned, result, add, part, threads, lo, hi);
+      const int64_t end = vector.first_row(part + 1, threads);
+      for (int64_t r = vector.first_row(part, threads); r < end; ++r)
+        for (int64_t i = 0; i < rows; ++i) y[i * outputs + r] = result[r * width + i];
+    });
+  }
 
   void run(const Frame& frame) const override {
     const float* x = frame.arena + in->offset;
@@ -39,6 +55,7 @@ struct LinearStep final : Step {
       frame.team->run([&](int part) { vector.run(x, y, add, part, threads, lo, hi); });
       return;
     }
+    if (rows <= most_narrow) return few_rows(frame, x, y, rows);
     const int64_t tiles = (rows + lanes - 1) / lanes;
     frame.team->run([&](int part) {
       float* turned = frame.arena + scratch->offset + part * ((inputs + outputs) * lanes + kAlign);
@@ -76,11 +93,8 @@ int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs,
 }
 
 namespace {
-void pack_lanes(LinearStep& step, const Context& context, const Spec& spec, const Weight& weight, int64_t most_rows,
-                LayerInfo& info) {
+void pack_lanes(LinearStep& step, const Context& context, const Weight& weight, LayerInfo& info) {
   const Weighed w = weigh(weight, context.budget);
-  step.scratch = &context.slot(spec.scratch);
-  step.lanes = tile_lanes(context.kernels, most_rows, step.inputs, step.outputs);
   const int64_t most = std::max<int64_t>(1, kNarrowSpan / step.lanes);
   const int64_t blocks = (step.inputs + most - 1) / most;
   ColumnMap map;
@@ -119,11 +133,21 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   step->hi = spec.hi;
   step->bias = optional_vector(context.net, node.bias, context.budget);
   const int64_t most_rows = context.budget.product({rows_per_example, context.chunk}, "rows of a linear layer");
-  if (most_rows > 1) pack_lanes(*step, context, spec, weight, most_rows, info);
+  if (most_rows > 1) {
+    step->scratch = &context.slot(spec.scratch);
+    step->lanes = tile_lanes(context.kernels, most_rows, step->inputs, step->outputs);
+  }
   if (rows_per_example == 1) {
     step->vector = VectorProduct::make(weight, context.kernels, context.budget);
-    info.reason =
-        step->vector.reason() + (most_rows > 1 ? "; batches of two and more run interleaved on " + info.kernel : "");
+    if (step->vector.interleaves()) step->most_narrow = std::min<int64_t>({8, step->lanes, most_rows});
+  }
+  if (most_rows > std::max<int64_t>(1, step->most_narrow)) pack_lanes(*step, context, weight, info);
+  if (rows_per_example == 1) {
+    std::string batches;
+    if (step->most_narrow > 1)
+      batches = "; batches of 2 to " + std::to_string(step->most_narrow) + " interleave on the same weights";
+    if (!info.kernel.empty()) batches += "; larger batches interleave on " + info.kernel;
+    info.reason = step->vector.reason() + batches;
     info.kernel = step->vector.kernel();
   }
   info.num_kept = weight.num_kept;

@@ -56,7 +56,8 @@ int64_t VectorProduct::begin_of(int part, int parts) const {
   return low;
 }
 
-void VectorProduct::run(const float* x, float* y, const float* add, int part, int parts, float lo, float hi) const {
+VectorArgs VectorProduct::arguments(const float* x, float* y, const float* add, int part, int parts, float lo,
+                                    float hi) const {
   VectorArgs a;
   a.x = x;
   a.y = y;
@@ -73,7 +74,18 @@ void VectorProduct::run(const float* x, float* y, const float* add, int part, in
   a.gather = gather_;
   a.lo = lo;
   a.hi = hi;
+  return a;
+}
+
+void VectorProduct::run(const float* x, float* y, const float* add, int part, int parts, float lo, float hi) const {
+  const VectorArgs a = arguments(x, y, add, part, parts, lo, hi);
   kernels_->vector[packed_.kernel][packed_.stored](&a);
+}
+
+void VectorProduct::run_interleaved(int width, const float* x, float* y, const float* add, int part, int parts,
+                                    float lo, float hi) const {
+  const VectorArgs a = arguments(x, y, add, part, parts, lo, hi);
+  kernels_->narrow[width == 8][packed_.kernel][packed_.stored](&a);
 }
 
 }  // namespace gossamer

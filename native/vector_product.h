@@ -17,6 +17,12 @@ class VectorProduct {
   void run(const float* x, float* y, const float* add = nullptr, int part = 0, int parts = 1,
            float lo = -std::numeric_limits<float>::infinity(), float hi = std::numeric_limits<float>::infinity()) const;
 
+  // Small batches: x [columns][width] and y [rows][width] interleaved, width 4 or 8, where interleaves() is true.
+  bool interleaves() const { return kernels_ && kernels_->narrow[0][packed_.kernel][packed_.stored] != nullptr; }
+  void run_interleaved(int width, const float* x, float* y, const float* add, int part, int parts, float lo,
+                       float hi) const;
+  int64_t first_row(int part, int parts) const { return begin_of(part, parts) * packed_.unit_rows; }
+
   int64_t rows() const { return packed_.rows; }
   int64_t columns() const { return packed_.width; }
   int64_t kept() const { return kept_; }
@@ -26,6 +32,7 @@ class VectorProduct {
 
  private:
   int64_t begin_of(int part, int parts) const;  // first unit
+  VectorArgs arguments(const float* x, float* y, const float* add, int part, int parts, float lo, float hi) const;
   PackedVector packed_;
   const KernelTable* kernels_ = nullptr;
   int64_t kept_ = 0;

@@ -175,6 +175,8 @@ struct KernelTable {
   void (*block)(const BlockArgs*);
   bool has_gather;
   void (*vector[kVectorKernels][kStoredKinds])(const VectorArgs*);  // null: not stored so
+  // the same for 4 and 8 interleaved vectors, x [columns][4 or 8] and y [rows][4 or 8]; null: none
+  void (*narrow[2][kVectorKernels][kStoredKinds])(const VectorArgs*);
   void (*max_pool)(const PoolArgs*);
   void (*avg_pool)(const PoolArgs*);
   void (*adaptive_avg_pool)(const PoolArgs*);

@@ -1,6 +1,7 @@
 // The unit's table; included last by each isa_*.cpp.
 #pragma once
 #include "elementwise_impl.h"
+#include "narrow_impl.h"
 #include "norm_impl.h"
 #include "phase_impl.h"
 #include "pointwise_impl.h"
@@ -22,6 +23,13 @@ constexpr bool kHasGather = true;
 #else
 constexpr bool kHasGather = false;
 #endif
+#define GSM_NARROW(N)                                                   \
+  {                                                                     \
+      {narrow<kRows, float, N>, narrow<kRows, Half, N>, nullptr},       \
+      {narrow<kBundles, float, N>, narrow<kBundles, Half, N>, nullptr}, \
+      {narrow<kWindow8, float, N>, narrow<kWindow8, Half, N>, nullptr}, \
+      {narrow<kBlock8, float, N>, narrow<kBlock8, Half, N>, nullptr},   \
+  }
 constexpr KernelTable make_table(const char* name) {
   return KernelTable{name,
                      L,
@@ -37,6 +45,7 @@ constexpr KernelTable make_table(const char* name) {
                       {spmv_block4<float>, spmv_block4<Half>, nullptr},
                       {spmv_bitmap<float>, spmv_bitmap<Half>, nullptr},
                       {dense_rows<float>, dense_rows<Half>, nullptr}},
+                     {GSM_NARROW(Four), GSM_NARROW(Eight)},
                      max_pool,
                      avg_pool,
                      adaptive_avg_pool,

@@ -24,9 +24,9 @@ std::string where;
 
 int64_t pick(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_bits); }
 float uniform() { return std::uniform_real_distribution<float>(-1, 1)(random_bits); }
-void check(double got, double want) {
+void check(double got, double want, double scale = 1) {
   if (std::isnan(want) ? std::isnan(got)
-                       : got == want || std::fabs(got - want) <= 1e-5 * std::max(1.0, std::fabs(want)))
+                       : got == want || std::fabs(got - want) <= 1e-5 * std::max(scale, std::fabs(want)))
     return;
   if (++failures < 20) std::printf("FAIL %s: expected %.9g, got %.9g\n", where.c_str(), want, got);
 }
@@ -104,6 +104,27 @@ void run(const KernelTable& k, VectorKernel kernel, Stored stored, VectorArgs a,
           std::printf("FAIL %s: gather and loads differ: %.9g, %.9g\n", where.c_str(), before[r], y[r]);
         }
     before = y;
+  }
+  a.gather = 0;
+  for (int eight = 0; eight < 2; ++eight) {  // interleaved: column c of vector i is x[c] * (i + 1)
+    if (!k.narrow[eight][kernel][stored]) continue;
+    const size_t width = eight ? 8 : 4;
+    std::vector<float> tile(x.size() * width), out(y.size() * width, 77.0f);
+    for (size_t c = 0; c < x.size(); ++c)
+      for (size_t i = 0; i < width; ++i) tile[c * width + i] = x[c] * static_cast<float>(i + 1);
+    a.x = tile.data(), a.y = out.data();
+    a.begin = 0, a.end = middle;
+    k.narrow[eight][kernel][stored](&a);
+    a.begin = middle, a.end = units;
+    k.narrow[eight][kernel][stored](&a);
+    for (int64_t r = 0; r < rows; ++r)
+      for (size_t i = 0; i < width; ++i) {
+        double w = want[static_cast<size_t>(r)] * static_cast<double>(i + 1) +
+                   (with_bias ? bias[static_cast<size_t>(r)] : 0.0);
+        if (!std::isnan(w)) w = std::min<double>(a.hi, std::max<double>(a.lo, w));
+        check(out[static_cast<size_t>(r) * width + i], w, 10);
+      }
+    check(out[static_cast<size_t>(rows) * width], 77.0);
   }
 }
 

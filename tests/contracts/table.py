@@ -1,9 +1,10 @@
 """The one table of contracts. A new pattern, method or format is one line here, and every contract test runs over it.
 
 `test_patterns.py`: every pattern on each of its shapes. `test_formats.py`: every format by every pattern on its shapes, in
-float32 and float16. `test_kernels.py`: every kernel face against its NumPy reference in float64, on odd shapes. `test_methods.py`: every method by every pattern, in fp32 and under autocast. A pair without meaning stands here as its
-refusal: `METHOD_REFUSALS` (at construction), `Line.refuses` of a format (a mask that is not its own), `SHAPE_REFUSALS` and `MALFORMED` of
-patterns. `test_table.py` sees that nothing of the library is missing.
+float32 and float16. `test_kernels.py`: every kernel face against its NumPy reference, on odd shapes. `test_methods.py`: every method by
+every pattern, in fp32 and under autocast. A pair without meaning stands here as its refusal: `METHOD_REFUSALS` (at construction),
+`Line.refuses` of a format (a mask that is not its own), `SHAPE_REFUSALS` and `MALFORMED` of patterns.
+`test_table.py` sees that nothing of the library is missing.
 """
 
 from dataclasses import dataclass

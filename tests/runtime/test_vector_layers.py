@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gossamer.formats import for_pattern, pack, packed_file
+from gossamer.formats.matrix import PackedMatrix
 from gossamer.graph import Input, Manifest, Network, Node, Output
 from gossamer.kernels.native import status
 from gossamer.runtime import load
@@ -46,12 +47,29 @@ SHAPES = (
 )  # two and three: wide columns of horizontal bundles, windows; of all
 
 
+def file_of(packed: PackedMatrix, bias: np.ndarray, shape: tuple[int, int], batch: int) -> bytes:
+    node = Node(
+        op="linear", name="layer", inputs=("x",), outputs=("y",), weights={"weight": "w", "bias": "b"}
+    )
+    network = Network(
+        name="layer",
+        inputs=(Input(name="x", shape=(batch, shape[1])),),
+        outputs=(Output(name="y", value="y"),),
+        nodes=(node,),
+    )
+    weights = {"w": packed, "b": pack(bias, None, format="dense", dtype="float32")}
+    return packed_file.to_bytes(Manifest(network=network, library="test"), weights)
+
+
 def layer(
-    pattern: str, kept: float, shape: tuple[int, int], dtype: str
+    pattern: str, kept: float, shape: tuple[int, int], dtype: str, batch: int = 1, *, quantized: bool = False
 ) -> tuple[bytes, np.ndarray, np.ndarray, np.ndarray]:
     """The file, and weight, mask and bias as it stores them."""
     rng = np.random.default_rng(3)
     weight = (rng.standard_normal(shape) / 4).astype(dtype).astype(np.float32)
+    if quantized:
+        weight = rng.integers(-127, 128, shape).astype(np.float32)
+        weight *= rng.random((shape[0], 1), np.float32) + np.float32(0.01)
     mask = np.ones(shape, bool)
     if pattern == "dense":
         packed = pack(weight, None, format="dense", dtype=dtype)
@@ -62,17 +80,7 @@ def layer(
         form, parameters = for_pattern(pattern)
         packed = pack(weight * mask, mask, format=form, dtype=dtype, **parameters)
     bias = rng.standard_normal(shape[0]).astype(np.float32)
-    node = Node(
-        op="linear", name="layer", inputs=("x",), outputs=("y",), weights={"weight": "w", "bias": "b"}
-    )
-    network = Network(
-        name="layer",
-        inputs=(Input(name="x", shape=(1, shape[1])),),
-        outputs=(Output(name="y", value="y"),),
-        nodes=(node,),
-    )
-    weights = {"w": packed, "b": pack(bias, None, format="dense", dtype="float32")}
-    return packed_file.to_bytes(Manifest(network=network, library="test"), weights), weight, mask, bias
+    return file_of(packed, bias, shape, batch), weight, mask, bias
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -105,6 +113,38 @@ def test_a_dropped_weight_counts_nothing_against_nan(pattern: str, kept: float, 
             kept_there = mask[:, 7]
             assert not np.isfinite(y[kept_there]).any()
             np.testing.assert_allclose(y[~kept_there], want[~kept_there], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("pattern", "kept", "kernel"), LINES)
+def test_small_batches(pattern: str, kept: float, kernel: str, dtype: str) -> None:
+    for batch in (2, 3, 4, 5, 8, 9):
+        data, weight, mask, bias = layer(pattern, kept, SHAPES[0], dtype, batch)
+        x = np.random.default_rng(5).standard_normal((batch, SHAPES[0][1])).astype(np.float32)
+        want = x.astype(np.float64) @ (weight.astype(np.float64) * mask).T + bias
+        for isa in ISAS:
+            for threads in (1, min(2, usable_cpus())):
+                y = load(data, threads=threads, isa=isa).run(x)["y"]
+                np.testing.assert_allclose(y, want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
+def test_blocks_of_quantized_rows_lie_in_bytes() -> None:
+    data, weight, mask, bias = layer("block:8x1", 0.5, SHAPES[0], "float32", quantized=True)
+    x = np.random.default_rng(5).standard_normal((1, SHAPES[0][1])).astype(np.float32)
+    want = (weight.astype(np.float64) * mask) @ x[0] + bias
+    for isa in ISAS:
+        np.testing.assert_allclose(load(data, isa=isa).run(x)["y"][0], want, rtol=1e-5, atol=1e-3)
+    scale = np.float32(0.03125)
+    rows = np.full(SHAPES[0], scale * 127, np.float32)
+    rows[:, 1::2] = scale * np.arange(-20, 20, dtype=np.float32)
+    data = file_of(
+        pack(rows * mask, mask, format="block", dtype="float32", rows=8, columns=1), bias, SHAPES[0], 1
+    )
+    for isa in ISAS:
+        session = load(data, isa=isa)
+        assert "eight-bit values with a scale a row" in session.layers()[0]["reason"]
+        want = (rows.astype(np.float64) * mask) @ x[0] + bias
+        np.testing.assert_allclose(session.run(x)["y"][0], want, rtol=1e-5, atol=1e-4)
 
 
 def test_the_reason_tells_precision_and_gather() -> None:
