@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 RUNS: tuple[tuple[str, str], ...] = (
     ("resnet50", "--sparsity 0.5,0.8,0.9,0.95 --pattern unstructured --rounds 20 --store"),
     ("resnet50", "--sparsity 0.9,0.95 --pattern block:4x1 --rounds 20 --store"),
+    ("resnet50", "--sparsity 0.8,0.9 --dense-isa AVX512_CORE --rounds 20 --store"),
     ("resnet50", "--sparsity 0.8,0.9,0.95 --batch 8 --rounds 5 --store"),
     ("resnet50", "--sparsity 0.9 --threads 2 --rounds 20 --store"),
     ("resnet50", "--sparsity 0.9 --dtype float16 --rounds 20 --store"),

@@ -66,7 +66,7 @@ def network_table(name: str) -> str:
     ]  # fmt: skip
     rows = [
         [
-            row["network"],
+            row["network"] + (f" (dense: {row['dense_isa']})" if row.get("dense_isa") else ""),
             row["pattern"],
             "" if row["sparsity"] is None else f"{100 * row['sparsity']:g} %",
             {"float32": "fp32", "float16": "fp16"}[row["dtype"]],
@@ -361,7 +361,11 @@ def draw() -> None:
         return
     series: dict[str, tuple[list[float], list[float]]] = {}
     for row in sorted(result["records"], key=_order):
-        if row["network"] == "resnet50" and (row["batch"], row["threads"], row["dtype"]) == (1, 1, "float32"):
+        if (
+            row["network"] == "resnet50"
+            and (row["batch"], row["threads"], row["dtype"]) == (1, 1, "float32")
+            and not row.get("dense_isa")
+        ):
             x, y = series.setdefault(row["pattern"], ([], []))
             x.append(100 * row["sparsity"])
             y.append(row["ratio_over_best_dense"])
@@ -371,7 +375,15 @@ def draw() -> None:
 
 
 def _order(row: Result) -> tuple[Any, ...]:
-    return (row["network"], row["threads"], row["batch"], row["dtype"], row["pattern"], row["sparsity"] or 0)
+    return (
+        row["network"],
+        row.get("dense_isa", ""),
+        row["threads"],
+        row["batch"],
+        row["dtype"],
+        row["pattern"],
+        row["sparsity"] or 0,
+    )
 
 
 def _plain(row: Result, network: str) -> bool:
@@ -382,8 +394,8 @@ def _plain(row: Result, network: str) -> bool:
 
 
 def _same(row: Result, other: Result, but: str) -> bool:
-    keys = {"network", "pattern", "sparsity", "dtype", "batch", "threads"} - {but}
-    return all(row[key] == other[key] for key in keys)
+    keys = {"network", "pattern", "sparsity", "dtype", "batch", "threads", "dense_isa"} - {but}
+    return all(row.get(key) == other.get(key) for key in keys)
 
 
 def _cold(row: Result) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def main(
         default="onnxruntime,openvino,openvino_int8",
         help=f"of {', '.join(ENGINES)}",
     )
+    parser.add_argument(
+        "--dense-isa",
+        default="",
+        help="limit the dense engines, as ONEDNN_MAX_CPU_ISA does: AVX512_CORE leaves float32 as it is and takes int8 units "
+        "(VNNI, AMX) away",
+    )
     parser.add_argument("--rounds", type=int, help="bursts of each engine; default 30, quick 5")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, nothing else; never stored")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -59,6 +66,8 @@ def main(
     unknown = [name for name in options.network.split(",") if name not in workloads]
     if unknown:
         parser.error(f"--network: expected {', '.join(workloads)}, got {', '.join(unknown)}")
+    if options.dense_isa:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = options.dense_isa  # read when the first primitive is made
     engines = tuple(name.strip().replace("-", "_") for name in options.against.split(","))
     sweep = Sweep(
         sparsities=tuple(float(text) for text in options.sparsity.split(",")),
@@ -72,7 +81,7 @@ def main(
     )
     try:
         records = [
-            record
+            {**record, "dense_isa": options.dense_isa}
             for name in options.network.split(",")
             for record in measure(workloads[name], sweep, lambda line: print(line, file=sys.stderr))
         ]
@@ -171,5 +180,8 @@ def page(script: str, records: Sequence[dict[str, Any]]) -> Page:
 
 def _key(record: dict[str, Any]) -> str:
     return json.dumps(
-        [record[key] for key in ("network", "pattern", "sparsity", "dtype", "batch", "threads")]
+        [
+            record.get(key, "")
+            for key in ("network", "pattern", "sparsity", "dtype", "batch", "threads", "dense_isa")
+        ]
     )

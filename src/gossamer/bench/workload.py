@@ -140,7 +140,7 @@ def prepare(
         masks=masks,
         pattern=pattern,
         dtype=sweep.dtype,
-        max_batch=max(sweep.batches),
+        max_batch=max(2, *sweep.batches),  # one of 1 would fix the batch in the capture
         name=workload.name,
     )
     with torch.no_grad():
