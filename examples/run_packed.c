@@ -40,22 +40,23 @@ int main(int argc, char** argv) {
   const size_t given = (size_t)ftell(in) / sizeof(float);
   rewind(in);
   if (gsm_batch_range(session, &least, &most) != GSM_OK) return fail("batch range");
-  if (gsm_input_shape(session, 0, least, 0, shape, &rank) != GSM_OK) return fail("input shape");
+  if (gsm_input_shape(session, 0, least, length, shape, &rank) != GSM_OK) return fail("input shape");
   if (most > 0) batch = (int64_t)(given * (size_t)least / elements(shape, rank));
-  if (gsm_input_shape(session, 0, batch, 0, shape, &rank) != GSM_OK) return fail("the input file");
+  if (gsm_input_shape(session, 0, batch, length, shape, &rank) != GSM_OK) return fail("the input file");
   if (elements(shape, rank) != given) return fail("the input file holds no whole number of examples");
 
   float* input = malloc(given * sizeof(float));
   if (input == NULL || fread(input, sizeof(float), given, in) != given) return fail(argv[2]);
   fclose(in);
-  if (gsm_output_shape(session, 0, batch, 0, shape, &rank) != GSM_OK) return fail("output shape");
+  if (gsm_output_shape(session, 0, batch, length, shape, &rank) != GSM_OK) return fail("output shape");
   count = elements(shape, rank);
   float* output = malloc(count * sizeof(float));
   if (output == NULL) return fail("memory");
 
   const void* inputs[] = {input};
   float* outputs[] = {output};
-  if (gsm_run(session, batch, 0, inputs, outputs) != GSM_OK) return fail("run"); /* as often as you like: no allocation */
+  if (gsm_run(session, batch, length, inputs, outputs) != GSM_OK)
+    return fail("run"); /* as often as you like: no allocation */
 
   FILE* out = fopen(argv[3], "wb");
   if (out == NULL || fwrite(output, sizeof(float), count, out) != count || fclose(out) != 0) return fail(argv[3]);
