@@ -24,7 +24,7 @@ static size_t elements(const int64_t* shape, size_t rank) {
 int main(int argc, char** argv) {
   gsm_file* file = NULL;
   gsm_session* session = NULL;
-  int64_t shape[GSM_MAX_RANK], least, most, batch = 1;
+  int64_t shape[GSM_MAX_RANK], least, most, length, batch = 1;
   size_t rank, count;
 
   if (argc < 4) return fail("usage: run_packed MODEL INPUT OUTPUT [THREADS]");
@@ -33,12 +33,14 @@ int main(int argc, char** argv) {
   if (gsm_plan(file, argc > 4 ? atoi(argv[4]) : 1, 0, NULL, 0, &session) != GSM_OK) return fail("plan");
   gsm_close(file); /* the session keeps what it needs */
   if (gsm_num_inputs(session) != 1 || gsm_num_outputs(session) != 1) return fail("expected one input and one output");
+  if (gsm_input_dtype(session, 0) != GSM_FLOAT32) return fail("expected an input of float32");
 
   /* How many examples are in the file? */
   FILE* in = fopen(argv[2], "rb");
   if (in == NULL || fseek(in, 0, SEEK_END) != 0) return fail(argv[2]);
   const size_t given = (size_t)ftell(in) / sizeof(float);
   rewind(in);
+  if (gsm_length_range(session, &least, &length) != GSM_OK) return fail("length range"); /* the largest is run */
   if (gsm_batch_range(session, &least, &most) != GSM_OK) return fail("batch range");
   if (gsm_input_shape(session, 0, least, length, shape, &rank) != GSM_OK) return fail("input shape");
   if (most > 0) batch = (int64_t)(given * (size_t)least / elements(shape, rank));
