@@ -292,7 +292,8 @@ class Lowering {
       case Op::adaptive_avg_pool2d:
         take(image_axes());
         spec.out = define(result, image_axes());
-        spec.scratch = scratch(2 * pool_span(n, slot(spec.in[0]).width, slot(spec.out).width));
+        spec.scratch = scratch(budget_.product(
+            {2 * pool_span(n, slot(spec.in[0]).width, slot(spec.out).width), options_.threads}, "lines of a pool"));
         break;
       case Op::pixel_shuffle:
       case Op::upsample:

@@ -11,12 +11,20 @@ struct PoolStep final : Step {
   PoolArgs args;
   const Slot *in = nullptr, *out = nullptr, *scratch = nullptr;
   void run(const Frame& frame) const override {
-    std::fill_n(frame.arena + out->offset, out->floats, 0.0f);
-    PoolArgs a = args;
-    a.x = frame.arena + in->origin();
-    a.y = frame.arena + out->origin();
-    a.scratch = frame.arena + scratch->offset;
-    kernel(&a);
+    float* const first = frame.arena + out->origin();
+    std::fill_n(frame.arena + out->offset, out->lead, 0.0f);
+    std::fill_n(first + out->channels * out->plane, out->tail, 0.0f);
+    const int threads = frame.team->size();
+    frame.team->run([&](int part) {  // planes of a thread
+      const int64_t begin = args.planes * part / threads, end = args.planes * (part + 1) / threads;
+      PoolArgs a = args;
+      a.planes = end - begin;
+      a.x = frame.arena + in->origin() + begin * a.x_plane;
+      a.y = first + begin * a.y_plane;
+      a.scratch = frame.arena + scratch->offset + part * 2 * a.span;
+      std::fill_n(a.y, a.planes * a.y_plane, 0.0f);
+      kernel(&a);
+    });
   }
 };
 
