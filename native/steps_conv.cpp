@@ -110,9 +110,13 @@ struct ConvStep final : Step {
   }
 
   void run_tiles(LaneCall& call, int64_t begin, int64_t end) const {
+    const int64_t width = kernels->lanes;
     for (int64_t t = begin; t < end; ++t) {
-      call.lane = tiles[static_cast<size_t>(t)].lane;
-      call.vectors = tiles[static_cast<size_t>(t)].vectors;
+      const Tile& tile = tiles[static_cast<size_t>(t)];
+      const int64_t left = (out->lanes() - tile.lane + width - 1) / width;  // vectors, at the present length
+      if (left <= 0) return;
+      call.lane = tile.lane;
+      call.vectors = static_cast<int>(std::min<int64_t>(tile.vectors, left));
       run_lanes(*kernels, packed, call);
     }
   }
@@ -137,7 +141,7 @@ struct ConvStep final : Step {
     });
   }
 
-  void resize() override { fill_mask(mask, *out); }  // all lanes of the largest sizes are computed, the rest masked
+  void resize() override { fill_mask(mask, *out); }
 
   void run(const Frame& frame) const override {
     const float* source = frame.arena + in->origin();
