@@ -128,12 +128,15 @@ struct ConvStep final : Step {
     const int64_t inputs = in->channels / op->groups, outputs = out->channels / op->groups;
     const int64_t run = std::max<int64_t>(1, kGroupFloats / (inputs * (strided ? phase_floats() : in->plane)));
     frame.team->run([&](int part) {
-      const int64_t end = op->groups * (part + 1) / threads;
+      const int64_t begin = op->groups * part / threads, end = op->groups * (part + 1) / threads;
+      float* const planes = strided ? frame.arena + scratch->offset + begin * inputs * phase_floats() : nullptr;
       LaneCall call = base;
-      for (int64_t g = op->groups * part / threads; g < end; g += run) {
+      for (int64_t g = begin; g < end; g += run) {
         const int64_t stop = std::min(g + run, end);
-        if (strided)
-          copy_phases(source, frame.arena + scratch->offset + g * inputs * phase_floats(), g * inputs, stop * inputs);
+        if (strided) {  // always into the same planes of this thread; the stream's offsets count from the first group
+          copy_phases(source, planes, g * inputs, stop * inputs);
+          call.x = planes - g * inputs * phase_floats();
+        }
         call.row_begin = g * outputs;
         call.row_end = stop * outputs;
         run_tiles(call, 0, static_cast<int64_t>(tiles.size()));
