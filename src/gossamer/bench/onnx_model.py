@@ -7,17 +7,26 @@ Shapes are fixed to one batch, which gives those engines their best case; a free
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gossamer.bench.onnx_builder import Builder
 from gossamer.bench.onnx_version_2 import EMIT as EMIT_VERSION_2
-from gossamer.bench.subject import DenseNetwork, attributes_of
+from gossamer.bench.subject import DenseNetwork, Subject, attributes_of
 from gossamer.errors import RuntimeFailure
 from gossamer.graph import Node
 
 OPSET = 20
+
+
+def onnx_file(subject: Subject, folder: Path, batch: int) -> Path:
+    """The dense twin as an ONNX file in `folder`, written once for all engines that read it."""
+    path = folder / f"{subject.dense_path.stem}-{batch}.onnx"
+    if not path.exists():
+        path.write_bytes(to_onnx(DenseNetwork.of(subject.dense_path), batch))
+    return path
 
 
 def to_onnx(dense: DenseNetwork, batch: int) -> bytes:

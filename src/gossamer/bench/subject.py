@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,9 @@ class DenseNetwork:
 
     @classmethod
     def of(cls, path: Path) -> DenseNetwork:
-        """Read a packed file and unpack every weight."""
-        packed: PackedFile = read(path)
-        weights = {name: unpack(weight)[0] for name, weight in packed.weights.items()}
-        return cls(network=packed.manifest.network, weights=weights)
+        """Read a packed file and unpack every weight; the last one read is kept, because every engine asks for it."""
+        stamp = path.stat() if path.is_file() else None
+        return _read(path, None if stamp is None else (stamp.st_mtime_ns, stamp.st_size))
 
     def checked_batch(self, batch: int) -> int:
         """`batch`, or the network's own where it fixes one. RuntimeFailure outside of the file's range."""
@@ -102,6 +102,14 @@ class DenseNetwork:
         """Weight of a convolution as [O, I/groups, kh, kw], from its matrix [O, kh*kw*I/groups]."""
         matrix = self.weights[name]
         return np.ascontiguousarray(matrix.reshape(matrix.shape[0], *kernel, -1).transpose(0, 3, 1, 2))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, stamp: tuple[int, int] | None) -> DenseNetwork:
+    del stamp  # a file that was written anew is another one
+    packed: PackedFile = read(path)
+    weights = {name: unpack(weight)[0] for name, weight in packed.weights.items()}
+    return DenseNetwork(network=packed.manifest.network, weights=weights)
 
 
 def attributes_of(node: Node) -> dict[str, Any]:

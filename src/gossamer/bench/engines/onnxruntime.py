@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gossamer.bench.engines.base import Arrays, Artifact, Run, require
-from gossamer.bench.onnx_model import to_onnx
-from gossamer.bench.subject import DenseNetwork, Subject
+from gossamer.bench.onnx_model import onnx_file
+from gossamer.bench.subject import Subject
 
 
 class OnnxRuntime:
@@ -18,10 +18,8 @@ class OnnxRuntime:
     def build(self, subject: Subject, folder: Path, *, batch: int) -> Artifact:
         """Export the dense twin to ONNX."""
         require("onnx", self.name)
-        model = to_onnx(DenseNetwork.of(subject.dense_path), batch)
-        path = folder / f"{self.name}.onnx"
-        path.write_bytes(model)
-        return Artifact(path=path, bytes_on_disk=len(model))
+        path = onnx_file(subject, folder, batch)
+        return Artifact(path=path, bytes_on_disk=path.stat().st_size)
 
     def open(self, path: Path, *, batch: int, threads: int) -> Run:
         """Create a session."""

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from gossamer.bench.engines.base import Arrays, Artifact, Run, require
-from gossamer.bench.onnx_model import to_onnx
+from gossamer.bench.onnx_model import onnx_file
 from gossamer.bench.subject import DenseNetwork, Subject, random_inputs
 
 CALIBRATION_SAMPLES = 256
+RANDOM_SAMPLES = 4
 
 
 class OpenVino:
@@ -51,7 +52,7 @@ class OpenVinoInt8:
         if subject.calibration is not None and len(ports) == 1:
             samples: list[Any] = _batches(subject.calibration, batch)
         else:
-            samples = [random_inputs(ports, seed) for seed in range(16)]
+            samples = [random_inputs(ports, seed) for seed in range(RANDOM_SAMPLES)]
             note = "calibrated with random inputs: judge its speed, not its accuracy"
         with redirect_stdout(StringIO()):  # its progress bars would spoil JSON on standard output
             quantized = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples))
@@ -66,8 +67,7 @@ class OpenVinoInt8:
 def _convert(subject: Subject, folder: Path, batch: int, engine: str) -> Any:
     require("onnx", engine)
     openvino = require("openvino", engine)
-    path = folder / f"{engine}.onnx"
-    path.write_bytes(to_onnx(DenseNetwork.of(subject.dense_path), batch))
+    path = onnx_file(subject, folder, batch)
     return openvino.Core().read_model(path)
 
 
