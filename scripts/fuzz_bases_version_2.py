@@ -143,7 +143,7 @@ def _encoder(rng: np.random.Generator) -> bytes:
     weights = {
         "table": matrix("unstructured", {}, 9, 8, "float16", rng),
         "places": vector(5 * 8, rng),
-        "qkv": matrix("unstructured", {}, 24, 8, "float32", rng),
+        "qkv": matrix("n_of_m", {"n": 2, "m": 4}, 24, 8, "float32", rng),
         "out": matrix("gather_scatter", {"banks": 4, "per_row": 1}, 8, 8, "float16", rng),
     }
     nodes = [

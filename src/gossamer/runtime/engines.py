@@ -80,7 +80,7 @@ class NativeEngine:
         try:
             results = self._session.run([inputs.get(name) for name in self._inputs], batch, length)
         except self._module.Error as error:
-            raise self._translated(error) from None
+            raise RuntimeFailure(str(error)) from None
         return dict(zip(self._outputs, results, strict=True))
 
     def profile(self, inputs: Inputs, batch: int, length: int) -> list[Row]:
@@ -88,7 +88,7 @@ class NativeEngine:
         try:
             self._session.profile([inputs.get(name) for name in self._inputs], batch, length)
         except self._module.Error as error:
-            raise self._translated(error) from None
+            raise RuntimeFailure(str(error)) from None
         rows: list[Row] = self.describe()["layers"]
         return rows
 
