@@ -253,3 +253,16 @@ def test_a_transposed_convolution_by_hand() -> None:
     assert [node.op for node in nodes] == ["conv2d", "pixel_shuffle", "slice"]
     # even places see the input before with tap 2 and their own with tap 0, odd ones their own with tap 1
     assert nodes[0].weights["weight"].values.tolist() == [[30.0, 10.0], [0.0, 20.0]]
+
+
+def test_a_class_token_joins_a_batch_that_is_fixed_at_one(tmp_path: Path) -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.randn(1, 1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+
+    report = pack(Tokens(), torch.randn(1, 5, 8), tmp_path / "m.gsm", dtype="float32", max_batch=1)
+    assert report.verification.worst == 0

@@ -143,7 +143,8 @@ def join(draft: Draft, tensors: Sequence[object], dim: int, shape: Shape) -> Ref
         raise Unsupported(
             "concatenation along the batch", "concatenation along dimensions that do not hold the batch"
         )
-    refs = [operand(draft, tensor) for tensor in tensors]
+    batch = next((t.batch_dim for t in tensors if isinstance(t, Ref) and t.batch_dim is not None), None)
+    refs = [operand(draft, _of_the_only_example(tensor, batch)) for tensor in tensors]
     batch = next((ref.batch_dim for ref in refs if ref.batch_dim is not None), None)
     for ref in refs:
         if ref.batch_dim != batch:
@@ -179,6 +180,13 @@ def join(draft: Draft, tensors: Sequence[object], dim: int, shape: Shape) -> Ref
     value, base = values[0]
     groups = _places(draft, refs, dim, together)
     return replace(seen(value, base, groups), origin=refs[0].origin)
+
+
+def _of_the_only_example(tensor: object, batch: int | None) -> object:
+    """Where a capture has a fixed batch of 1, a constant's size of 1 there counts as the batch."""
+    if not isinstance(tensor, Const) or batch is None or tensor.shape[batch] != 1:
+        return tensor
+    return replace(tensor, shape=(*tensor.shape[:batch], Many(), *tensor.shape[batch + 1 :]))
 
 
 def _lying(draft: Draft, refs: Sequence[Ref], dim: int) -> int | None:
