@@ -1,11 +1,14 @@
 """What each construct becomes, and the one error that lists everything unsupported."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gossamer.errors import ExportError
+from gossamer.export import pack
 from gossamer.export.capture import capture
 from gossamer.export.draft import DraftNode
 from gossamer.export.fold import fold
