@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +30,61 @@ ENGINES = "torch,onnxruntime,openvino,openvino_int8,gossamer"
 def gossamer(*arguments: str | Path) -> dict[str, Any]:
     """Run one gossamer command, progress on this terminal; what it answers as JSON."""
     words = [str(argument) for argument in arguments]
-    print(f"\n$ gossamer {shlex.join(words)}", file=sys.stderr, flush=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "gossamer.cli", *words, "--json"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    _show(words)
+    done = subprocess.run(_command(words), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
+def side_by_side(commands: Mapping[str, Sequence[str | Path]]) -> dict[str, dict[str, Any]]:
+    """Run gossamer commands at the same time, each on an equal share of this process's CPUs; progress lines bear their names.
+
+    Small networks train nearly twice as fast on one core each as one after the other on two.
+    """
+    share = str(max(1, len(os.sched_getaffinity(0)) // len(commands)))
+    environment = {**os.environ, "OMP_NUM_THREADS": share}
+    width = max(map(len, commands))
+    with ThreadPoolExecutor(len(commands)) as pool:
+        running = {}
+        for name, arguments in commands.items():
+            words = [str(argument) for argument in arguments]
+            _show(words)
+            process = subprocess.Popen(
+                _command(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            )
+            running[name] = process, pool.submit(_relay, process.stderr, f"{name:{width}} | ")
+        answers = {name: process.stdout.read() for name, (process, _) in running.items() if process.stdout}
+    for process, _ in running.values():
+        if process.wait() != 0:
+            raise SystemExit(process.returncode)
+    return {name: json.loads(answer) for name, answer in answers.items()}
+
+
+def _show(words: list[str]) -> None:
+    print(f"\n$ gossamer {shlex.join(words)}", file=sys.stderr, flush=True)
+
+
+def _command(words: list[str]) -> list[str]:
+    return [sys.executable, "-m", "gossamer.cli", *words, "--json"]
+
+
+def _relay(lines: Iterable[str], name: str) -> None:
+    for line in lines:
+        print(name + line, end="", file=sys.stderr, flush=True)
+
+
 def demo(out: Path, *, seed: int, quick: bool, all_test_images: bool, fresh: bool) -> dict[str, Any]:
     """All steps; returns what stands in result.json."""
     begun = time.monotonic()
     flags = [*(["--quick"] if quick else []), *(["--fresh"] if fresh else [])]
-    runs = {
-        "dense": gossamer("train", DENSE_RECIPE, f"seed={seed}", "--out", out / "dense", *flags),
-        "sparse": gossamer("train", SPARSE_RECIPE, f"seed={seed}", "--out", out / "sparse", *flags),
-    }
+    runs = side_by_side(
+        {
+            "dense": ["train", DENSE_RECIPE, f"seed={seed}", "--out", out / "dense", *flags],
+            "sparse": ["train", SPARSE_RECIPE, f"seed={seed}", "--out", out / "sparse", *flags],
+        }
+    )
     if runs["dense"]["steps"] != runs["sparse"]["steps"]:
         raise SystemExit(f"the twins must train equally long, got {runs}")
     dense, sparse, bench = out / "dense.safetensors", out / "sparse.safetensors", out / "bench.json"

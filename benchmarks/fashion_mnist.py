@@ -78,7 +78,8 @@ def markdown(stored: dict[str, Any]) -> str:
         f"images; batch 1, one thread, engines in turns, hot weights. {machine['cpu']} ({machine['isa']}), "
         f"torch {versions['torch']}, onnxruntime {versions['onnxruntime']}, openvino {versions['openvino']}; "
         f"{stored['date']}, `{stored['command']}`. Points of accuracy lost against the dense twin, seed by seed: {lost}. "
-        "The recipes' settings were chosen among ten on test images, not on a validation split.",
+        "The recipes' settings but the number of epochs were chosen among ten on test images; the number of epochs on training "
+        "images that the recipes never see, with other seeds (`benchmarks/choose_recipe.py`).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -97,3 +97,17 @@ def test_markdown_takes_means_over_seeds():
 def test_readme_shows_the_stored_measurement():
     readme = fashion_mnist.README.read_text()
     assert readme == fashion_mnist.with_table(readme, json.loads(fashion_mnist.RESULT.read_text()))
+
+
+def test_side_by_side_answers_by_name_and_relays_progress(capfd):
+    answers = demo.side_by_side({"first": ["recipes", "list"], "second": ["doctor"]})
+    assert set(answers) == {"first", "second"}
+    assert "gossamer" in json.dumps(answers["second"])
+    assert "$ gossamer recipes list" in capfd.readouterr().err
+
+
+def test_side_by_side_ends_with_the_code_of_the_command_that_failed(capfd):
+    with pytest.raises(SystemExit) as ended:
+        demo.side_by_side({"good": ["recipes", "list"], "bad": ["train", "no-such-recipe"]})
+    assert ended.value.code not in (0, None)
+    assert "bad  | " in capfd.readouterr().err
