@@ -159,7 +159,8 @@ struct ConvStep final : Step {
     base.mask = mask.data();
     base.lo = lo;
     base.hi = hi;
-    if (by_group) return run_groups(frame, source, base);
+    // With several threads a tile's last vector would look into phase planes that another one is writing.
+    if (by_group && (!strided || threads == 1)) return run_groups(frame, source, base);
     if (strided) {
       float* planes = frame.arena + scratch->offset;
       frame.team->run([&](int part) {
