@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gossamer.export.draft import Const, Draft, Unsupported, Weight
-from gossamer.export.layout import Ref, groups_of
+from gossamer.export.layout import Many, Ref, groups_of
 from gossamer.export.lower.activation import affine, clamped, converted, number, truncated, unary
 from gossamer.export.lower.call import Call, Lowering, describe, operand, single, to_array
 from gossamer.export.lower.pairwise import elementwise
@@ -74,6 +74,8 @@ def mapped(draft: Draft, op: str, x: Ref, scale: np.ndarray, shift: np.ndarray) 
 
 def _line(draft: Draft, x: Ref, constant: Const) -> tuple[str, np.ndarray] | None:
     """The operator, and the entries of a constant that varies along a single dimension of the value, its second or last."""
+    if any(isinstance(size, Many) and size.factor != 1 for size in constant.shape):
+        return None
     tensor, _ = single(constant)
     base = draft.base(x)
     varying = [

@@ -149,6 +149,29 @@ def local_response(call: Call, draft: Draft) -> Ref:
     return elementwise(draft, "mul", x, below)
 
 
+def avg_pool_3d(call: Call, draft: Draft) -> Ref:
+    """The mean of neighbours along the third dimension alone (what F.local_response_norm does)."""
+    x, kernel = call.ref(), call.get("kernel_size")
+    one = (None, [], [1], [1, 1, 1], 1)
+    if (
+        not isinstance(kernel, list)
+        or kernel[1:] != [1, 1]
+        or call.get("stride") not in one
+        or any(_listed(call, "padding"))
+    ):
+        return refuse(call, draft)
+    count = int_size(call.out_shape[2])
+    total = take(draft, x, 2, range(count))
+    for shift in range(1, int_size(kernel[0])):
+        total = elementwise(draft, "add", total, take(draft, x, 2, range(shift, shift + count)))
+    return affine(draft, total, 1.0 / int_size(kernel[0]))
+
+
+def _listed(call: Call, name: str) -> list[object]:
+    found = call.get(name)
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
 def refuse(call: Call, draft: Draft) -> Ref:
     """Pooling of other dimensions."""
     raise Unsupported(call.op.removeprefix("aten."), "pooling of [N, C, H, W] or [N, C, L]")
@@ -207,5 +230,5 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.adaptive_max_pool2d": adaptive_max_pool,
     "aten.local_response_norm": local_response,
     "aten.max_pool3d": refuse,
-    "aten.avg_pool3d": refuse,
+    "aten.avg_pool3d": avg_pool_3d,
 }
