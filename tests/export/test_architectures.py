@@ -33,5 +33,5 @@ def test_masks_decide(name: str, tmp_path: Path) -> None:
     report = pack(
         model, line.example(), tmp_path / "m.gsm", masks=masks, dtype="float32", max_batch=2, tolerance=3e-5
     )
-    assert report.sparsity > 0.5
+    assert report.sparsity > 0.15
     assert runtime.load(tmp_path / "m.gsm", engine="reference").outputs

@@ -105,7 +105,8 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
         raise RecipeError(
             f"{source}: expected --input with the shape of an example, such as --input 1x3x224x224"
         )
-    from gossamer.export import load_model, parse_shape
+    from gossamer.export import load_model
+    from gossamer.export.spec import examples_of
     from gossamer.recipes import outcome
     from gossamer.tasks.weights import load_weights
 
@@ -119,11 +120,17 @@ def subject_of(source: str, *, weights: Path | None, input_shape: str | None) ->
         name=source.rpartition(":")[2],
         spec=source,
         model=model.eval(),
-        input_shape=parse_shape(input_shape),
+        input_shape=_first_shape(examples_of(input_shape)),
         masks=masks,
         pattern=pattern,
         notes=_notes(source, weights, masks),
     )
+
+
+def _first_shape(example: Tensor | dict[str, Tensor]) -> tuple[int, ...]:
+    """The shape of the (first) example."""
+    tensor = next(iter(example.values())) if isinstance(example, dict) else example
+    return tuple(tensor.shape)
 
 
 def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:

@@ -76,7 +76,8 @@ class DraftNode:
 class Draft:
     """Values and nodes so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, length: int | None = None) -> None:
+        self.length = length  # a size that will be free
         self.shapes: dict[str, Shape] = {}
         self.nodes: list[DraftNode] = []
         self.outputs: list[tuple[str, str]] = []

@@ -187,7 +187,7 @@ def _lowered(
     length.check({n: t.dim() for n, t in zip(subject.names, subject.inputs, strict=True)}, subject.batch_dims)
     lengths = (length.max, length.max - 1)
     captures = [capture(with_length(subject, length.dims, size), max_batch=max_batch) for size in lengths]
-    drafts = [lower(captured, masks) for captured in captures]
+    drafts = [lower(captured, masks, size) for captured, size in zip(captures, lengths, strict=True)]
     folded = [fold(draft) for draft in drafts]
     nodes = unify((folded[0], drafts[0]), (folded[1], drafts[1]), lengths)
     return captures[0], drafts[0], nodes

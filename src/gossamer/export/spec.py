@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from gossamer.errors import ExportError
 from gossamer.export.arguments import parse_shape
 
+_EXAMPLE = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>[0-9xX]+)(?::(?P<low>\d+)\.\.(?P<high>\d+))?")
+
 
 def example_of(text: str, *, seed: int = 0) -> Tensor:
     """A normal random example of a shape.
@@ -21,6 +24,35 @@ def example_of(text: str, *, seed: int = 0) -> Tensor:
     torch.Size([2, 5])
     """
     return torch.randn(parse_shape(text), generator=torch.Generator().manual_seed(seed))
+
+
+def examples_of(text: str, *, seed: int = 0) -> Tensor | dict[str, Tensor]:
+    """Examples as the command line has them: `[NAME=]SHAPE[:LOW..HIGH]`, several with commas; whole numbers from LOW to HIGH, else
+    normal numbers.
+
+    >>> found = examples_of("ids=1x6:0..99,mask=1x6:1..1")
+    >>> {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in found.items()}
+    {'ids': (torch.int64, (1, 6)), 'mask': (torch.int64, (1, 6))}
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found: dict[str, Tensor] = {}
+    for part in text.split(","):
+        match = _EXAMPLE.fullmatch(part.strip())
+        if match is None:
+            raise ExportError(
+                f"input: expected [NAME=]SHAPE[:LOW..HIGH], such as 1x3x224x224 or ids=1x128:0..30521,mask=1x128:1..1, got {part!r}"
+            )
+        shape = parse_shape(match["shape"])
+        if match["low"] is None:
+            found[match["name"] or ""] = torch.randn(shape, generator=generator)
+        else:
+            low, high = int(match["low"]), int(match["high"])
+            if low > high:
+                raise ExportError(f"input: expected LOW <= HIGH, got {low}..{high}")
+            found[match["name"] or ""] = torch.randint(low, high + 1, shape, generator=generator)
+    if "" in found and len(found) + text.count(",") > 1:
+        raise ExportError(f"input: expected a name for each of several inputs, as in ids=1x128, got {text!r}")
+    return found.get("", found)
 
 
 def resolve_callable(spec: str) -> object:

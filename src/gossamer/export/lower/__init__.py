@@ -75,17 +75,17 @@ _HIGHER_ORDER = {
 }
 
 
-def lower(captured: Captured, masks: Mapping[str, Tensor]) -> Draft:
+def lower(captured: Captured, masks: Mapping[str, Tensor], length: int | None = None) -> Draft:
     """The draft of a captured program; masks: by the parameter's full name, True = kept, absent = all
-    kept."""
-    return _Walk(captured, masks).run()
+    kept. length: the size that another capture has in another way."""
+    return _Walk(captured, masks, Draft(length)).run()
 
 
 class _Walk:
-    def __init__(self, captured: Captured, masks: Mapping[str, Tensor]) -> None:
+    def __init__(self, captured: Captured, masks: Mapping[str, Tensor], draft: Draft) -> None:
         self.captured = captured
         self.masks = masks
-        self.draft = Draft()
+        self.draft = draft
         self.env: dict[torch.fx.Node, object] = {}
         self.issues: dict[tuple[str, str], Unsupported] = {}
 
@@ -280,7 +280,11 @@ class _Walk:
         if not expression.free_symbols:
             return int(expression)
         names = [symbol for symbol in expression.free_symbols if str(symbol) in self.captured.symbols]
-        factor = expression / names[0] if len(names) == 1 else expression
+        if names:  # inputs that never meet have a symbol each
+            expression = expression.xreplace(dict.fromkeys(names, names[0]))
+        if expression.is_Integer:
+            return int(expression)
+        factor = expression / names[0] if names else expression
         if factor.free_symbols or not factor.is_Integer:
             raise Unsupported(f"a size {size} of the batch n", "sizes that are multiples of the batch")
         return Many(int(factor))

@@ -85,7 +85,11 @@ def _line(draft: Draft, x: Ref, constant: Const) -> tuple[str, np.ndarray] | Non
         return None
     groups = groups_of(base, x.axes)
     wanted = list(x.dims[varying[0]])
-    if tensor.numel() != x.shape[varying[0]] or wanted not in (groups[1], groups[-1]):
+    if (
+        tensor.numel() == draft.length
+        or tensor.numel() != x.shape[varying[0]]
+        or wanted not in (groups[1], groups[-1])
+    ):
         return None
     values = to_array(tensor).reshape(-1).astype(np.float64)
     return ("channel_affine" if wanted == groups[1] else "feature_affine"), values

@@ -152,7 +152,7 @@ def local_response(call: Call, draft: Draft) -> Ref:
 def avg_pool_3d(call: Call, draft: Draft) -> Ref:
     """The mean of neighbours along the third dimension alone (what F.local_response_norm does)."""
     x, kernel = call.ref(), call.get("kernel_size")
-    one = (None, [], [1], [1, 1, 1], 1)
+    one: tuple[object, ...] = (None, [], [1], [1, 1, 1], 1)
     if (
         not isinstance(kernel, list)
         or kernel[1:] != [1, 1]
