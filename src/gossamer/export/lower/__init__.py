@@ -39,23 +39,26 @@ from gossamer.export.lower.call import Call, Lowering
 from gossamer.export.source import is_leaf_module, module_of, source_of
 from gossamer.export.subject import plain_name
 
+FAMILIES: Mapping[str, Mapping[str, Lowering]] = {
+    "shape": shape.LOWERINGS,
+    "convolution": convolution.LOWERINGS,
+    "transposed": transposed.LOWERINGS,
+    "matrix": matrix.LOWERINGS,
+    "attention": attention.LOWERINGS,
+    "recurrent": recurrent.LOWERINGS,
+    "embedding": embedding.LOWERINGS,
+    "norm": norm.LOWERINGS,
+    "activation": activation.LOWERINGS,
+    "pooling": pooling.LOWERINGS,
+    "resize": resize.LOWERINGS,
+    "reduction": reduction.LOWERINGS,
+    "arithmetic": arithmetic.LOWERINGS,
+    "select": select.LOWERINGS,
+    "indexing": indexing.LOWERINGS,
+    "padding": padding.LOWERINGS,
+}
 LOWERINGS: Mapping[str, Lowering] = {
-    **shape.LOWERINGS,
-    **convolution.LOWERINGS,
-    **transposed.LOWERINGS,
-    **matrix.LOWERINGS,
-    **attention.LOWERINGS,
-    **recurrent.LOWERINGS,
-    **embedding.LOWERINGS,
-    **norm.LOWERINGS,
-    **activation.LOWERINGS,
-    **pooling.LOWERINGS,
-    **resize.LOWERINGS,
-    **reduction.LOWERINGS,
-    **arithmetic.LOWERINGS,
-    **select.LOWERINGS,
-    **indexing.LOWERINGS,
-    **padding.LOWERINGS,
+    op: lowering for table in FAMILIES.values() for op, lowering in table.items()
 }
 SIZED = frozenset(
     {
