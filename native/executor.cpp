@@ -133,8 +133,9 @@ class RunningPlan final : public Plan {
     const void*& input = inputs_[static_cast<size_t>(kept.state.input)];
     if (input != nullptr) return;
     if (kept.batch == 0 && kept_batch_ != 0 && kept_batch_ != batch)
-      fail("expected the batch " + std::to_string(kept_batch_) + " of the states that are kept, got " +
-           std::to_string(batch) + "; reset the session or give the states");
+      fail("state '" + net().values[static_cast<size_t>(net().inputs[static_cast<size_t>(kept.state.input)])].name +
+           "': expected a batch of " + std::to_string(kept_batch_) + " like that of the runs before, got " +
+           std::to_string(batch) + "; reset the session or give the state");
     input = kept.values.data();
   }
 
@@ -182,16 +183,6 @@ Range length_range(const Network& network) {
   if (symbol < 0) return {};
   const FreeDim& dim = network.dims[static_cast<size_t>(symbol)];
   return {dim.min, dim.max};
-}
-
-std::vector<std::vector<int64_t>> run_shapes(const Network& network, int64_t batch, int64_t length) {
-  const FreeDims free = free_dims(network);
-  std::vector<int64_t> dims;
-  for (size_t i = 0; i < network.dims.size(); ++i)
-    dims.push_back(static_cast<int>(i) == free.batch    ? batch
-                   : static_cast<int>(i) == free.length ? length
-                                                        : network.dims[i].min);
-  return infer_shapes(network, dims);
 }
 
 std::unique_ptr<Plan> Plan::make(std::shared_ptr<const File> file, const PlanOptions& options) {

@@ -46,7 +46,7 @@ struct Range {
 };
 Range batch_range(const Network& network, int64_t max_batch);
 Range length_range(const Network& network);
-// Shapes of all values, batch included. Throws Error{graph}.
+// Shapes of all values, batch included (resize.cpp). Throws Error{argument} where a length breaks a rule.
 std::vector<std::vector<int64_t>> run_shapes(const Network& network, int64_t batch, int64_t length);
 
 std::vector<std::string> available_isas();  // those built in and supported by this CPU, best first

@@ -132,7 +132,7 @@ struct FreeDims {
   int batch = -1, length = -1;
 };
 FreeDims free_dims(const Network& net);
-// Shapes of all values of one example. Throws Error{graph}.
+// Shapes of all values of one example; errors as those of run_shapes (executor.h).
 std::vector<std::vector<int64_t>> example_shapes(const Network& net, int64_t length);
 
 struct Context {  // what the makers of steps need

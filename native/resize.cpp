@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "executor.h"
 #include "planner.h"
 
 namespace gossamer {
@@ -20,12 +21,22 @@ FreeDims free_dims(const Network& net) {
   return free;
 }
 
-std::vector<std::vector<int64_t>> example_shapes(const Network& net, int64_t length) {
+std::vector<std::vector<int64_t>> run_shapes(const Network& net, int64_t batch, int64_t length) {
   const FreeDims free = free_dims(net);
   std::vector<int64_t> dims;
   for (size_t i = 0; i < net.dims.size(); ++i)
-    dims.push_back(static_cast<int>(i) == free.length ? length : net.dims[i].min);
-  auto shapes = infer_shapes(net, dims);
+    dims.push_back(static_cast<int>(i) == free.length ? length : static_cast<int>(i) == free.batch ? batch : 1);
+  try {
+    return infer_shapes(net, dims);
+  } catch (const Error& error) {  // between the ends that the reader checked a length may break a rule
+    if (free.length < 0 || error.kind != Error::Kind::graph) throw;
+    throw Error{Error::Kind::argument, "length " + std::to_string(length) + ": " + error.message};
+  }
+}
+
+std::vector<std::vector<int64_t>> example_shapes(const Network& net, int64_t length) {
+  const int batch = free_dims(net).batch;
+  auto shapes = run_shapes(net, batch < 0 ? 1 : net.dims[static_cast<size_t>(batch)].min, length);
   for (auto& shape : shapes) shape.erase(shape.begin());
   return shapes;
 }
@@ -47,10 +58,16 @@ void Program::resize(const Network& net, int64_t to) {
     if (slot.value < 0) continue;
     const std::vector<int64_t>& sizes = known->second[i];
     slot.set_shape(sizes.data(), sizes.size());
-    const bool fits = std::equal(sizes.begin(), sizes.end(), slot.most.begin(), std::less_equal<>());
-    if (!fits)
-      throw Error{Error::Kind::argument,
-                  "expected a length at which no value is larger than at the greatest one, got " + std::to_string(to)};
+    if (std::equal(sizes.begin(), sizes.end(), slot.most.begin(), std::less_equal<>())) continue;
+    const auto words = [](const std::vector<int64_t>& shape) {
+      std::string text;
+      for (int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+      return "[" + text + "]";
+    };
+    throw Error{Error::Kind::argument, net.dims[static_cast<size_t>(net.length)].name + " = " + std::to_string(to) +
+                                           ": expected sizes of '" + net.values[static_cast<size_t>(slot.value)].name +
+                                           "' behind the batch up to " + words(slot.most) +
+                                           ", those of the greatest length, got " + words(sizes)};
   }
   for (const auto& step : steps) step->resize();
   length = to;

@@ -39,8 +39,8 @@ struct InputStep final : Step {
     const int64_t* from = static_cast<const int64_t*>(frame.inputs[port]) + begin;
     for (int64_t i = 0; i < count; ++i) {
       if (from[i] > kMostWhole || from[i] < -kMostWhole)
-        throw Error{Error::Kind::argument,
-                    "expected integers of at most 2^24 in input '" + name + "', got " + std::to_string(from[i])};
+        throw Error{Error::Kind::argument, "input '" + name + "': expected integers of magnitude at most 2^24, got " +
+                                               std::to_string(from[i])};
       to[i] = static_cast<float>(from[i]);
     }
   }

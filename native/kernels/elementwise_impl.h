@@ -59,7 +59,7 @@ GSM_INLINE V unary_v(V x, const float* p) {
   if constexpr (A == kSin) return by_lane(x, [](float v) { return __builtin_sinf(v); });
   if constexpr (A == kCos) return by_lane(x, [](float v) { return __builtin_cosf(v); });
   if constexpr (A == kFloor) return floor_v(x);
-  if constexpr (A == kSign) return x > 0.0f ? splat(1.0f) : (x < 0.0f ? splat(-1.0f) : x * 0.0f);
+  if constexpr (A == kSign) return x > 0.0f ? splat(1.0f) : (x < 0.0f ? splat(-1.0f) : V{});
   if constexpr (A == kHardswish) return x * at_most(splat(6.0f), at_least(V{}, x + 3.0f)) * (1.0f / 6.0f);
   if constexpr (A == kHardsigmoid) return at_most(splat(6.0f), at_least(V{}, x + 3.0f)) * (1.0f / 6.0f);
   if constexpr (A == kMish) {  // tanh(ln(1 + e)) = (e^2 + 2e) / (e^2 + 2e + 2); 1 beyond 20

@@ -57,7 +57,11 @@ def file_of(
 
 
 def agree(
-    data: bytes, inputs: dict[str, Shape], lengths: tuple[int, ...] = (0,), batches: tuple[int, ...] = (1, 3)
+    data: bytes,
+    inputs: dict[str, Shape],
+    lengths: tuple[int, ...] = (0,),
+    batches: tuple[int, ...] = (1, 3),
+    spoilt: bool = False,
 ) -> None:
     reference = gossamer.load(data, engine="reference")
     sessions = [gossamer.load(data, engine="native", isa=isa) for isa in native_isas()]
@@ -69,7 +73,12 @@ def agree(
                 ).astype(np.float32)
                 for name, shape in inputs.items()
             }
-            expected = reference.run(arrays)
+            if spoilt:
+                for array in arrays.values():
+                    array.flat[array.size // 3] = np.nan
+                    array.flat[array.size // 2] = np.inf
+            with np.errstate(all="ignore"):
+                expected = reference.run(arrays)
             for session in sessions:
                 found = session.run(arrays)
                 for name, want in expected.items():
@@ -169,6 +178,32 @@ def test_two_inputs(op, b):
         node("where", ["b", "t", "a"], "chosen"),
     ]
     agree(file_of(nodes, inputs, weights), inputs)
+
+
+@pytest.mark.parametrize(("op", "attributes"), ONE, ids=lambda value: value if isinstance(value, str) else "")
+def test_nan_and_infinity(op, attributes):
+    """As in the reference, value by value: nothing leaks from one place to another."""
+    data = file_of([node(op, ["x"], "y", **attributes)], {"x": (4, 3, 5)}, {})
+    agree(data, {"x": (4, 3, 5)}, spoilt=True)
+
+
+@pytest.mark.parametrize(
+    "op", ["add", "sub", "mul", "div", "maximum", "minimum", "less", "equal", "not_equal"]
+)
+def test_nan_of_two_inputs(op):
+    inputs: dict[str, Shape] = {"a": (4, 37), "b": (1, 37)}
+    agree(file_of([node(op, ["a", "b"], "y")], inputs, {}), inputs, spoilt=True)
+
+
+def test_nan_stays_with_its_token():
+    """A norm, a dense layer and what is added: other tokens stay finite."""
+    nodes = [
+        node("linear", ["x"], "t", ("weight",)),
+        node("layer_norm", ["t"], "n", axes=1, epsilon=1e-5),
+        node("add", ["n", "x"], "y"),
+    ]
+    inputs: dict[str, Shape] = {"x": (19, 12)}
+    agree(file_of(nodes, inputs, {"t.weight": matrix(12, 12)}), inputs, spoilt=True)
 
 
 def test_functions_of_positive_numbers():
