@@ -20,6 +20,7 @@ def test_packed_equals_torch(name: str, tmp_path: Path) -> None:
     report = pack(model, line.example(), tmp_path / "m.gsm", dtype="float32", max_batch=3, tolerance=3e-5)
     assert list(report.verification.errors) == ["1", "2", "3"], report.notes
     assert report.batch == "batch 1 to 3"
+    assert report.verification.engine == runtime.load(tmp_path / "m.gsm").engine
 
 
 @pytest.mark.parametrize(

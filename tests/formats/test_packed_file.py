@@ -113,7 +113,7 @@ def test_rebuilt_unchanged_is_valid():
     packed_file.read(rebuilt())
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("*.safetensors")))
+@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("version_1*.safetensors")))
 @pytest.mark.parametrize("engine", ["reference", pytest.param("native", marks=pytest.mark.native)])
 def test_committed_files_load_for_ever(name: str, engine: str):
     stem = DATA / name.removesuffix(".safetensors")
