@@ -7,9 +7,11 @@ namespace gossamer {
 
 namespace {
 
+using Shapes = std::vector<std::vector<int64_t>>;
+
 class Finder {
  public:
-  Finder(const Network& net, const std::vector<std::vector<int64_t>>& shapes) : net_(net), shapes_(shapes) {
+  Finder(const Network& net, const Shapes& most, const Shapes& least) : net_(net), most_(most), least_(least) {
     consumers_.resize(net.values.size());
     for (size_t i = 0; i < net.nodes.size(); ++i)
       for (int in : net.nodes[i].inputs) consumers_[static_cast<size_t>(in)].push_back(static_cast<int>(i));
@@ -25,7 +27,8 @@ class Finder {
   Fusions find() {
     for (size_t at = net_.nodes.size(); at-- > 0;) {
       const Node& n = net_.nodes[at];
-      const bool lanes = n.op == Op::conv2d || (n.op == Op::linear && on_lanes(net_, n, shape(n.inputs[0])));
+      const bool lanes =
+          n.op == Op::conv2d || (n.op == Op::linear && on_lanes(net_, n, most_[static_cast<size_t>(n.inputs[0])]));
       if (!lanes && n.op != Op::linear && !(n.op == Op::add && even(n))) continue;
       if (head(at) != static_cast<int>(at)) continue;
       Chain& chain = found_.chains[at];
@@ -48,16 +51,18 @@ class Finder {
   }
 
  private:
-  const std::vector<int64_t>& shape(int value) const { return shapes_[static_cast<size_t>(value)]; }
   int& head(size_t node) { return found_.head[node]; }
-  bool even(const Node& n) const { return shape(n.inputs[0]) == shape(n.inputs[1]); }
+  bool even(const Node& n) const {  // nothing is repeated, at either end of the length
+    const auto a = static_cast<size_t>(n.inputs[0]), b = static_cast<size_t>(n.inputs[1]);
+    return most_[a] == most_[b] && least_[a] == least_[b];
+  }
   int follower(int value) const {  // the one node that reads it, if nobody else does
     const auto& list = consumers_[static_cast<size_t>(value)];
     return list.size() == 1 && !is_output_[static_cast<size_t>(value)] ? list[0] : -1;
   }
 
   const Network& net_;
-  const std::vector<std::vector<int64_t>>& shapes_;
+  const Shapes &most_, &least_;
   std::vector<std::vector<int>> consumers_;
   std::vector<bool> is_output_;
   Fusions found_;
@@ -65,8 +70,8 @@ class Finder {
 
 }  // namespace
 
-Fusions find_fusions(const Network& net, const std::vector<std::vector<int64_t>>& shapes) {
-  return Finder(net, shapes).find();
+Fusions find_fusions(const Network& net, const Shapes& most, const Shapes& least) {
+  return Finder(net, most, least).find();
 }
 
 }  // namespace gossamer

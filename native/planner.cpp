@@ -21,10 +21,11 @@ class Planner {
   Program plan() {
     const FreeDims free = free_dims(net_);
     program_.length = free.length < 0 ? 0 : net_.dims[static_cast<size_t>(free.length)].max;
+    const int64_t least = free.length < 0 ? 0 : net_.dims[static_cast<size_t>(free.length)].min;
     shapes_ = example_shapes(net_, program_.length);
     find_components();
     describe_nodes();
-    const Fusions fusions = find_fusions(net_, shapes_);
+    const Fusions fusions = find_fusions(net_, shapes_, example_shapes(net_, least));
     specs_ = lower(net_, kernels_, options_, budget_, fusions, program_);
     lifetimes();
     plan_rows(net_, program_.slots, specs_, budget_);

@@ -156,7 +156,8 @@ struct Fusions {
   std::vector<Chain> chains;  // of a node
   std::vector<int> head;      // of a node: the one it is fused into, or itself
 };
-Fusions find_fusions(const Network& net, const std::vector<std::vector<int64_t>>& shapes);
+Fusions find_fusions(const Network& net, const std::vector<std::vector<int64_t>>& most,
+                     const std::vector<std::vector<int64_t>>& least);  // shapes at the ends of the length
 
 // views.cpp: layouts of values and of what only renames their elements.
 bool on_lanes(const Network& net, const Node& node, const std::vector<int64_t>& in);  // linear layers that run planar

@@ -10,6 +10,11 @@ struct PoolStep final : Step {
   void (*kernel)(const PoolArgs*) = nullptr;
   PoolArgs args;
   const Slot *in = nullptr, *out = nullptr, *scratch = nullptr;
+  void resize() override {
+    args.planes = in->channels;
+    args.height = in->height, args.width = in->width;
+    args.out_height = out->height, args.out_width = out->width;
+  }
   void run(const Frame& frame) const override {
     float* const first = frame.arena + out->origin();
     std::fill_n(frame.arena + out->offset, out->lead, 0.0f);
@@ -48,7 +53,6 @@ std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerI
   PoolArgs& a = step->args;
   const Slot &in = *step->in, &out = *step->out;
   a.x_plane = in.plane, a.x_row = in.row, a.y_plane = out.plane, a.y_row = out.row;
-  a.planes = in.channels, a.height = in.height, a.width = in.width, a.out_height = out.height, a.out_width = out.width;
   for (int i = 0; i < 2; ++i) {
     a.kernel[i] = node.kernel[i];
     a.stride[i] = node.stride[i];
@@ -60,6 +64,7 @@ std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerI
   step->kernel = node.op == Op::max_pool2d   ? context.kernels.max_pool
                  : node.op == Op::avg_pool2d ? context.kernels.avg_pool
                                              : context.kernels.adaptive_avg_pool;
+  step->resize();
   info.kernel = "pool";
   info.reason = "rows by vectors, then columns";
   return step;

@@ -313,3 +313,44 @@ def test_joins_and_constants_follow_the_length():
     ]
     weights = {"t.weight": matrix(6, 6, 0.5), "places.value": vector(19 * 6), "token.value": vector(6)}
     agree(file_of(nodes, inputs, weights, longest=19), inputs, lengths=(19, 3, 1, 18))
+
+
+POOLS = {
+    "max_pool2d": {"kernel": [3, 2], "stride": [2, 1], "padding": [1, 1, 1, 1], "dilation": [1, 1]},
+    "avg_pool2d": {"kernel": [2, 3], "stride": [2, 1], "padding": [1, 1, 1, 1], "count_include_pad": False},
+    "adaptive_avg_pool2d": {"output": [2, 3]},
+}
+
+
+@pytest.mark.parametrize("shape", [(3, "s", 5), (3, 5, "s")])
+@pytest.mark.parametrize("op", list(POOLS))
+def test_pools_see_the_present_length_alone(op: str, shape: Shape) -> None:
+    inputs = {"x": shape}
+    nodes = [node("affine", ["x"], "low", scale=1.0, shift=-9.0), node(op, ["low"], "y", **POOLS[op])]
+    agree(file_of(nodes, inputs, {}, 9), inputs, (9, 8, 5, 2, 1, 9))
+
+
+def test_an_addition_that_repeats_at_the_least_length_alone() -> None:
+    """At 16 both operands are equal, at 1 one is repeated: nothing may rely on equal shapes."""
+    nodes = [
+        Node(op=op, name=op, inputs=inputs, outputs=(op,), attributes={}, weights=weights)
+        for op, inputs, weights in (
+            ("linear", ("x",), {"weight": "w"}),
+            ("add", ("linear", "y"), {}),
+            ("relu", ("add",), {}),
+        )
+    ]
+    for symbol_first in (True, False):
+        shapes: dict[str, Shape] = (
+            {"x": ("s", 6), "y": (16, 6)} if symbol_first else {"x": (16, 6), "y": ("s", 6)}
+        )
+        network = Network(
+            name="repeats",
+            dims={"n": FreeDim(min=1, max=17), "s": FreeDim(min=1, max=16)},
+            inputs=tuple(Input(name=name, shape=("n", *shape)) for name, shape in shapes.items()),
+            outputs=(Output(name="relu", value="relu"),),
+            nodes=tuple(nodes),
+        )
+        values = rng.standard_normal((6, 6)).astype(np.float32)
+        stored = {"w": pack(values, None, format="dense", dtype="float32")}
+        agree(packed_file.to_bytes(Manifest(network=network), stored), shapes, (16, 1))
