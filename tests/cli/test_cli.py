@@ -74,7 +74,10 @@ def test_help_loads_no_torch():
         (["run", "absent.safetensors", "x.npy"], "absent.safetensors"),
         (["bench", "absent.safetensors"], "absent.safetensors"),
         (["report", "absent.json"], "cannot read absent.json"),
-        (["data", "get", "imagenet"], "expected the name of a data set (fashion-mnist, efficientnet-lite0), got 'imagenet'"),
+        (
+            ["data", "get", "imagenet"],
+            "expected the name of a data set (fashion-mnist, efficientnet-lite0), got 'imagenet'",
+        ),
         (["recipes", "show", "nothing"], "unknown recipe"),
     ],
 )
