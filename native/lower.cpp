@@ -1,7 +1,6 @@
 // From nodes to specs: in which layout every value lives, which nodes only rename floats, which copies lie between.
 #include <algorithm>
 #include <limits>
-#include <map>
 
 #include "planner.h"
 
@@ -371,10 +370,7 @@ class Lowering {
       }
       default: lower_elementwise(n, spec, result);
     }
-    if (runs) {
-      specs_.push_back(spec);
-      return;
-    }
+    if (runs) return specs_.push_back(spec);
     LayerInfo& info = program_.layers[static_cast<size_t>(index)];
     info.kernel = "view";
     info.reason = "the same floats under other axes";

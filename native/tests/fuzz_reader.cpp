@@ -70,44 +70,61 @@ std::string failure(const char* words, gsm_status status) {
   return words + std::to_string(status) + " " + one_line(gsm_last_error());
 }
 
+// One run with all sizes of the free dimensions given.
+std::string run_once(gsm_session* session, const gossamer::Network& network, const std::vector<int64_t>& dims) {
+  std::vector<std::vector<int64_t>> shapes;
+  try {
+    shapes = gossamer::infer_shapes(network, dims);
+  } catch (const gossamer::Error& error) {  // a length between the ends may break a rule
+    return "accept refused 6 " + one_line(error.message.c_str());
+  }
+  if (work(network, shapes) > most_work) return "accept large";
+  const int64_t batch = network.batch < 0 ? 0 : dims[static_cast<size_t>(network.batch)],
+                length = network.length < 0 ? 0 : dims[static_cast<size_t>(network.length)];
+  std::vector<std::vector<float>> inputs, outputs;
+  std::vector<std::vector<int64_t>> integers(network.inputs.size());
+  std::vector<const void*> in;
+  std::vector<float*> out;
+  size_t printed = 0;
+  for (size_t k = 0; k < network.inputs.size(); ++k) {
+    const size_t count = static_cast<size_t>(elements(shapes[static_cast<size_t>(network.inputs[k])]));
+    inputs.emplace_back(count);
+    for (size_t i = 0; i < count; ++i) inputs.back()[i] = sample(static_cast<uint32_t>(i));
+    if (network.input_types[k] == gossamer::InputType::i64)
+      for (size_t i = 0; i < count; ++i) integers[k].push_back(static_cast<int64_t>(i % 3));
+  }
+  for (const auto& output : network.outputs) {
+    outputs.emplace_back(static_cast<size_t>(elements(shapes[static_cast<size_t>(output.second)])));
+    printed += outputs.back().size();
+  }
+  for (size_t k = 0; k < inputs.size(); ++k)
+    in.push_back(integers[k].empty() ? static_cast<const void*>(inputs[k].data()) : integers[k].data());
+  for (auto& output : outputs) out.push_back(output.data());
+  const gsm_status status = gsm_run(session, batch, length, in.data(), out.data());
+  if (status != GSM_OK) return failure("accept refused ", status);
+  if (printed > most_printed) return "accept large";
+  std::string answer = "accept ran";
+  for (const auto& output : outputs) answer += " " + hex(output);
+  return answer;
+}
+
+// The answer is that of the smallest sizes; runs at greater lengths come first, and must leave no trace in it.
 std::string plan_and_run(gsm_file* file, const gossamer::Network& network) {
   std::vector<int64_t> dims;
   for (const gossamer::FreeDim& dim : network.dims) dims.push_back(dim.min);
-  const std::vector<std::vector<int64_t>> shapes = gossamer::infer_shapes(network, dims);
-  const int64_t batch = network.batch < 0 ? 0 : dims[static_cast<size_t>(network.batch)],
-                length = network.length < 0 ? 0 : dims[static_cast<size_t>(network.length)];
   gsm_session* session = nullptr;
   gsm_status status = gsm_plan(file, 1, 0, nullptr, most_bytes, &session);
   if (status != GSM_OK) return failure("accept refused ", status);
-  std::string answer = "accept large";
-  if (work(network, shapes) <= most_work) {
-    std::vector<std::vector<float>> inputs, outputs;
-    std::vector<std::vector<int64_t>> integers(network.inputs.size());
-    std::vector<const void*> in;
-    std::vector<float*> out;
-    size_t printed = 0;
-    for (size_t k = 0; k < network.inputs.size(); ++k) {
-      const size_t count = static_cast<size_t>(elements(shapes[static_cast<size_t>(network.inputs[k])]));
-      inputs.emplace_back(count);
-      for (size_t i = 0; i < count; ++i) inputs.back()[i] = sample(static_cast<uint32_t>(i));
-      if (network.input_types[k] == gossamer::InputType::i64)
-        for (size_t i = 0; i < count; ++i) integers[k].push_back(static_cast<int64_t>(i % 3));
-    }
-    for (const auto& output : network.outputs) {
-      outputs.emplace_back(static_cast<size_t>(elements(shapes[static_cast<size_t>(output.second)])));
-      printed += outputs.back().size();
-    }
-    for (size_t k = 0; k < inputs.size(); ++k)
-      in.push_back(integers[k].empty() ? static_cast<const void*>(inputs[k].data()) : integers[k].data());
-    for (auto& output : outputs) out.push_back(output.data());
-    status = gsm_run(session, batch, length, in.data(), out.data());
-    if (status != GSM_OK) {
-      answer = failure("accept refused ", status);
-    } else if (printed <= most_printed) {
-      answer = "accept ran";
-      for (const auto& output : outputs) answer += " " + hex(output);
+  if (network.length >= 0) {
+    const gossamer::FreeDim& range = network.dims[static_cast<size_t>(network.length)];
+    for (int64_t length : {range.max, (range.min + range.max) / 2}) {
+      std::vector<int64_t> longer = dims;
+      longer[static_cast<size_t>(network.length)] = length;
+      run_once(session, network, longer);
     }
   }
+  gsm_reset(session);
+  const std::string answer = run_once(session, network, dims);
   gsm_free(session);
   return answer;
 }
