@@ -31,6 +31,8 @@ def test_a_sweep_gives_a_result_each(capsys, tmp_path):
         (["--batch", "1;8"], "--batch: expected whole numbers"),
         (["--threads", "0"], "--threads: expected whole numbers"),
         (["--sparsity", "much"], "--sparsity: expected numbers"),
+        (["--sparsity", "0.9,1.5"], "--sparsity: expected numbers from 0 to below 1"),
+        (["--sparsity", "-0.5"], "--sparsity: expected numbers from 0 to below 1"),
         (["--sparsity", "0.9", "--masks", "best"], "expected uniform or magnitude"),
     ],
 )

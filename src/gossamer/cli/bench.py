@@ -189,11 +189,14 @@ def _fractions(text: str | None) -> list[float | None]:
     if text is None:
         return [None]
     try:
-        return [float(part) for part in text.split(",")]
+        found = [float(part) for part in text.split(",")]
     except ValueError:
+        found = []
+    if not found or not all(0 <= value < 1 for value in found):
         raise RuntimeFailure(
-            f"--sparsity: expected numbers from 0 to 1, separated by commas, got {text!r}"
-        ) from None
+            f"--sparsity: expected numbers from 0 to below 1, separated by commas, such as 0.8,0.9, got {text!r}"
+        )
+    return list(found)
 
 
 def _example(model: nn.Module, shape: str) -> Tensor:
