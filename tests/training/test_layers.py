@@ -21,6 +21,7 @@ def test_weights_that_count() -> None:
             "up": nn.ConvTranspose1d(4, 4, 2),
             "attention": nn.MultiheadAttention(8, 2),
             "lstm": nn.LSTM(4, 5),
+            "cell": nn.GRUCell(4, 5),
             "table": nn.Embedding(10, 4),
             "fc": nn.Linear(4, 3),
         }
@@ -32,6 +33,8 @@ def test_weights_that_count() -> None:
         "attention.out_proj.weight",
         "lstm.weight_ih_l0",
         "lstm.weight_hh_l0",
+        "cell.weight_ih",
+        "cell.weight_hh",
         "fc.weight",
     ]
     dense = choose(model, UNSTRUCTURED, Protection(), None).dense

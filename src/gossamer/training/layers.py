@@ -139,7 +139,7 @@ def _weight_attributes(module: nn.Module) -> tuple[str, ...]:
     if isinstance(module, nn.MultiheadAttention):
         projections = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
         return tuple(name for name in projections if getattr(module, name, None) is not None)
-    if isinstance(module, nn.RNNBase):
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
         return tuple(name for name in module._parameters if name.startswith("weight"))
     return ()
 
