@@ -83,8 +83,18 @@ def _run_once(facade: Facade, subject: Subject) -> None:
     except Exception as error:
         raise ExportError(
             f"{type(subject.model).__name__} does not run on the example {_shapes(subject.inputs)}: {_first_line(error)}"
-            f"{_forgotten_batch(facade, subject)}"
+            f"{_forgotten_batch(facade, subject) or _advice(error)}"
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    """What to change where torch's own words do not say it: inputs that go into an embedding."""
+    said = str(error)
+    if isinstance(error, IndexError) and "index out of range in self" in said:
+        return "; a number of the example, or a place in the sequence, is beyond the rows of an embedding"
+    if "argument #1 'indices' to have one of the following scalar types" in said:
+        return "; an embedding takes whole numbers: torch.randint in Python, --input ids=1x16:0..999 on the command line"
+    return ""
 
 
 def _forgotten_batch(facade: Facade, subject: Subject) -> str:

@@ -85,6 +85,8 @@ def pack(
     block = checked_preprocessing(preprocessing)
     subject = subject_of(model, example, states=states, batch_dims=batch_dims)
     chosen = Length.parse(length) if isinstance(length, str) else length
+    if not isinstance(chosen, Length | None):
+        raise ExportError(f"length: expected text such as ids:1=1..512, or a Length, got {length!r}")
     check_image_size(block, subject)
     given = masks if masks is None or isinstance(masks, Mapping) else masks_of(masks)
     resolved, notes = resolve_masks(subject.model, given)
