@@ -29,8 +29,7 @@ class Lowering {
       ports_of_[static_cast<size_t>(net.outputs[i].second)].push_back(static_cast<int>(i));
   }
 
-  std::vector<Spec> lower() {
-    // By component, because 65,536 nodes in as many components must not be searched again for each.
+  std::vector<Spec> lower() {  // by component: 65,536 nodes in as many must not be searched again for each
     std::vector<std::vector<int>> inputs_of(program_.components.size()), nodes_of(program_.components.size());
     for (size_t i = 0; i < net_.inputs.size(); ++i)
       inputs_of[component_of(net_.inputs[i])].push_back(static_cast<int>(i));
@@ -361,13 +360,12 @@ class Lowering {
         break;
       }
       case Op::lstm:
-      case Op::gru: {
+      case Op::gru:
         take({});
         spec.out = define(result, {});
         for (int value : n.more_outputs) spec.more_out.push_back(define(value, {}));
         spec.scratch = scratch(recurrent_scratch(kernels_, net_, n, x[0], budget_));
         break;
-      }
       default: lower_elementwise(n, spec, result);
     }
     if (runs) return specs_.push_back(spec);
