@@ -1,5 +1,7 @@
 // The choice between the sparse, the block and the dense lane kernel, and the call of the one chosen.
+#include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "pack_rows.h"
 
@@ -76,7 +78,20 @@ Args lane_args(const PackedRows& packed, const LaneCall& call) {
   return a;
 }
 
+// The tile of K block `block`: every channel, every tap, from the first lane.
+void copy_tile(const TileCopy& copy, size_t block, const float* x, size_t bytes, float* out) {
+  const ColumnMap& from = copy.from;
+  const int64_t begin = static_cast<int64_t>(block) * from.block, end = std::min(begin + from.block, from.channels);
+  for (int64_t c = begin; c < end; ++c)
+    for (int64_t tap : from.taps) {
+      std::memcpy(out, x + c * from.channel_stride + tap, bytes);
+      out += copy.lanes;
+    }
+}
+
 void run_sparse(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
+  alignas(64) float copies[kCopyFloats];
+  const TileCopy& copy = packed.copy;
   const SparseStream& stream = packed.stream;
   SpmmArgs a = lane_args<SpmmArgs>(packed, call);
   a.wide = stream.offsets.wide;
@@ -84,8 +99,21 @@ void run_sparse(const KernelTable& kernels, const PackedRows& packed, const Lane
   a.row_end = call.parts > 1      ? stream.split[static_cast<size_t>(call.part) + 1]
               : call.row_end >= 0 ? call.row_end
                                   : packed.rows;
-  for (const SparseStream::KBlock& block : stream.k_blocks) {
-    a.x = call.x + block.x_shift;
+  if (copy.lanes) {  // lane 0 of the copies is the tile's first
+    a.lane = 0;
+    a.y += call.lane;
+    if (a.residual) a.residual += call.lane;
+    if (a.mask) a.mask += call.lane;
+  }
+  const int64_t copy_span = copy.from.block * static_cast<int64_t>(copy.from.taps.size()) * copy.lanes;
+  for (size_t b = 0; b < stream.k_blocks.size(); ++b) {
+    const SparseStream::KBlock& block = stream.k_blocks[b];
+    if (copy.lanes) {
+      copy_tile(copy, b, call.x + call.lane, static_cast<size_t>(call.vectors * kernels.lanes) * sizeof(float), copies);
+      a.x = copies + (block.row_start.back() ? block.x_shift - static_cast<int64_t>(b) * copy_span : 0);
+    } else {
+      a.x = call.x + block.x_shift;
+    }
     a.row_start = block.row_start.data();
     a.order = block.order.data();
     a.offsets = stream.offsets.data(block.start);

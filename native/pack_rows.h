@@ -65,11 +65,20 @@ BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& bu
 BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const ColumnMap& map, int64_t group_rows,
                        int64_t group_shift, Budget& budget);
 
+// Operands of a tile copied for every tap before the rows of a K block pass over them. Where a vector is a cache line,
+// nearly every operand of a 3x3 convolution lies across two of them and costs two reads; the copies lie aligned, in L1.
+struct TileCopy {
+  int64_t lanes = 0;  // of a copy: those of the longest tile; 0: operands are read where they are
+  ColumnMap from;     // where the operands are; the stream counts in copies
+};
+constexpr int64_t kCopyFloats = 9216;  // of a K block: 36 of 48 KiB of L1; 64 KiB lost a fifth
+
 // A matrix packed for one of the two lane kernels, with its choice and the reason.
 struct PackedRows {
   enum class Kind { sparse, blocks, dense } kind = Kind::sparse;
   SparseStream stream;
   BlockStream blocks;
+  TileCopy copy;  // sparse only
   std::vector<float> bias;
   int64_t rows = 0;
   int max_vectors(const KernelTable& kernels) const {

@@ -179,6 +179,7 @@ struct ConvStep final : Step {
   }
 };
 
+constexpr int64_t kCacheLineFloats = 16;
 constexpr int64_t kSparseTile = 8192;  // floats of X: it is read once a row, so it should stay in L1 (32 KiB)
 constexpr int64_t kBlockTile = 32768;  // once in four rows: L2 will do
 constexpr double kLeastEntries = 12;   // of a row in a K block: partial sums cost about four entries' worth
@@ -204,6 +205,22 @@ int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile
     block = narrow >= channels || narrow < 1 ? channels : std::min(block, channels);
   const int64_t blocks = (channels + block - 1) / block;
   return (channels + blocks - 1) / blocks;
+}
+
+// A copied tile has as many floats for fewer channels: it pays where a row has enough entries in these, and where each
+// copy is read by enough rows. Xeon (Sapphire Rapids), AVX-512, 3x3 layers of ResNet-50: 1.11 to 1.45 times faster at
+// 50 %, 1.09 to 1.33 at 80 %; at 90 % 7x7 alone takes copies, 1.1 to 1.2 times. Tiles of 14 vectors: up to
+// 1.1 times slower.
+constexpr int64_t kCopyVectors = 8;
+constexpr double kLeastReaders = 8;  // rows a copy
+
+// Channels a K block of copies; 0: operands are read where they are.
+int64_t channels_per_copy(int64_t taps, int64_t tile_lanes, int64_t channels, int64_t rows, double entries) {
+  const int64_t most = kCopyFloats / (taps * tile_lanes), blocks = most ? (channels + most - 1) / most : 0;
+  const int64_t block = blocks ? (channels + blocks - 1) / blocks : 0;
+  const bool pays = static_cast<double>(block) * entries >= kLeastEntries &&
+                    static_cast<double>(rows) * entries >= kLeastReaders * static_cast<double>(taps);
+  return pays ? block : 0;
 }
 
 }  // namespace
@@ -269,6 +286,16 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   step->tiles = split_tiles(out.lanes(), width, most);
   const int64_t tile_floats = int64_t{step->tiles[0].vectors} * width + reach;
   const double entries = static_cast<double>(w.kept) / static_cast<double>(out.channels * channels);
+  int64_t copied = 0;  // channels a K block
+  if (w.kind == PackedRows::Kind::sparse && taps > 1 && node.groups == 1 && width == kCacheLineFloats) {
+    const std::vector<Tile> tiles = split_tiles(out.lanes(), width, kCopyVectors);
+    packed.copy.lanes = int64_t{tiles.back().vectors} * width;  // the last is a longest
+    copied = channels_per_copy(taps, packed.copy.lanes, channels, out.channels, entries);
+    if (copied)
+      step->tiles = tiles;
+    else
+      packed.copy.lanes = 0;
+  }
   const int64_t block = by_rows ? channels
                                 : channels_per_block(w.kind, channels, tile_floats, channel_stride, entries,
                                                      pointwise ? kPointwiseEntries : kLeastEntries, reach);
@@ -279,6 +306,12 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   map.block = block;
   context.budget.take(taps, 8, "an offset table");
   map.taps = spec.strided ? phase_taps(node, out, step->phases) : plane_taps(node, in);
+  if (copied) {
+    map.block = copied;
+    packed.copy.from = map;
+    map.channel_stride = taps * packed.copy.lanes;
+    for (int64_t t = 0; t < taps; ++t) map.taps[static_cast<size_t>(t)] = t * packed.copy.lanes;
+  }
   switch (w.kind) {
     case PackedRows::Kind::sparse: packed.stream = pack_sparse(w.rows, map, context.threads, context.budget); break;
     case PackedRows::Kind::blocks: packed.blocks = pack_blocks(w.rows, map, context.budget); break;
@@ -294,6 +327,7 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
                                                      : "dense_conv";
   info.reason = (by_rows ? "few outputs a group: each row reads its own planes, " : "") + w.reason;
   if (spec.strided) info.reason += "; stride through phase planes";
+  if (copied) info.reason += "; operands copied to aligned tiles";
   if (map.k_blocks() > 1) info.reason += "; " + std::to_string(map.k_blocks()) + " channel blocks";
   info.num_kept = w.kept;
   info.num_weights = w.total;

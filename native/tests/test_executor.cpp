@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "compare_network.h"
@@ -133,6 +134,25 @@ void batches_and_ports() {
   many.output(many.add(many.linear(first, 4, 0.5), many.linear(second, 4, 1)));
   many.output(second);
   compare(many, "two inputs", {5, 1, 4});
+}
+
+// Rows enough that operands are copied to aligned tiles: several tiles and K blocks with rests, phase planes,
+// residuals.
+void copied_operands() {
+  Builder b(61);
+  const int x = b.input({37, 15, 21});
+  int y = b.conv(x, 40, 3, 1, 1, 0.4);
+  y = b.simple(Op::relu, b.add(y, b.conv(y, 40, 3, 1, 2, 0.35, 1, 2)));
+  b.output(b.conv(y, 48, {3, 2}, {2, 2}, {0, 1, 1, 0}, {1, 1}, 0.5));
+  b.output(b.conv(x, 33, {5, 1}, {1, 1}, {2, 0, 2, 0}, {1, 1}, 0.5));
+  compare(b, "copied operands", {1, 2});
+  compare(b, "copied operands", {2}, 2);
+  const auto plan = Plan::make(b.file(), {});
+  const std::vector<std::string> isas = available_isas();
+  if (std::find(isas.begin(), isas.end(), "avx512") == isas.end()) return;
+  int copied = 0;
+  for (const auto& layer : plan->layers()) copied += layer.reason.find("copied to aligned tiles") != std::string::npos;
+  check(copied == 4, "copied layers: " + std::to_string(copied));
 }
 
 void kernel_choices() {
@@ -342,6 +362,7 @@ int main() {
   odd_pools();
   shared_values();
   batches_and_ports();
+  copied_operands();
   kernel_choices();
   refusals();
   hostile_sizes();
