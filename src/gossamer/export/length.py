@@ -1,9 +1,9 @@
 """A free length: the dimension, beside the batch, whose size is chosen at every run.
 
-torch.export writes lengths into the graph as numbers (a recurrent layer is captured for one length). So the model is captured at two
-lengths and both graphs are lowered; they must have the same nodes. A size that differs is the length `s` where it is the length at both,
-else what is left (-1); slices count from the end where that agrees; constants are those of the longer one, of which the shorter has the
-leading entries.
+torch.export writes lengths into the graph as numbers (a recurrent layer is captured for one length), and ONNX files are full of
+computations of shapes. So a model is lowered at two lengths, without symbolic arithmetic; both must have the same nodes. A size that
+differs is the length `s` where it is the length at both, else what is left (-1); slices count from the end where that agrees; constants
+are those of the longer one, of which the shorter has the leading entries.
 """
 
 from __future__ import annotations
@@ -85,12 +85,15 @@ def unify(
             f"length: the model computes in another way at length {lengths[1]} than at {lengths[0]} (from {place!r} on); expected "
             f"the same operations at every length"
         )
-    return [_unified(a, b, lengths, longer[1]) for a, b in zip(nodes, others, strict=True)]
+    drafts = longer[1], shorter[1]
+    return [_unified(a, b, lengths, drafts) for a, b in zip(nodes, others, strict=True)]
 
 
-def _unified(node: DraftNode, other: DraftNode, lengths: tuple[int, int], draft: Draft) -> DraftNode:
+def _unified(
+    node: DraftNode, other: DraftNode, lengths: tuple[int, int], drafts: tuple[Draft, Draft]
+) -> DraftNode:
     attributes = {
-        key: _attribute(node, key, value, other.attributes[key], lengths, draft)
+        key: _attribute(node, key, value, other.attributes[key], lengths, drafts)
         for key, value in node.attributes.items()
     }
     made = replace(node, attributes=attributes)
@@ -104,7 +107,12 @@ def _unified(node: DraftNode, other: DraftNode, lengths: tuple[int, int], draft:
 
 
 def _attribute(
-    node: DraftNode, key: str, value: Json, other: Json, lengths: tuple[int, int], draft: Draft
+    node: DraftNode,
+    key: str,
+    value: Json,
+    other: Json,
+    lengths: tuple[int, int],
+    drafts: tuple[Draft, Draft],
 ) -> Json:
     if value == other:
         return value
@@ -117,8 +125,9 @@ def _attribute(
         return sizes
     if node.op == "slice" and key in ("start", "stop") and isinstance(value, int) and isinstance(other, int):
         axis = node.attributes["axis"]
-        size = draft.shapes[node.inputs[0]][axis] if isinstance(axis, int) else 0
-        if isinstance(size, int) and value - size == other - (size - (lengths[0] - lengths[1])):
+        assert isinstance(axis, int)
+        size, other_size = (draft.shapes[node.inputs[0]][axis] for draft in drafts)
+        if isinstance(size, int) and isinstance(other_size, int) and value - size == other - other_size:
             return value - size if value != size else None
     raise _depends(node, key)
 

@@ -37,7 +37,7 @@ from gossamer.export.subject import Example, Subject, subject_of
 from gossamer.export.verify import Plan, verify
 from gossamer.export.weights import PackedWeights, pack_weights
 from gossamer.formats import packed_file
-from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output, State
+from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Output, State
 from gossamer.graph.strict_json import Json
 
 T = TypeVar("T")
@@ -163,17 +163,7 @@ def _network(
             Input(name=key, shape=shape, dtype=captured.input_types[key]) for key, shape in shapes.items()
         ),
         outputs=tuple(Output(name=key, value=value) for key, value in draft.outputs),
-        nodes=tuple(
-            Node(
-                op=node.op,
-                name=node.name,
-                inputs=node.inputs,
-                outputs=node.outputs,
-                attributes=node.attributes,
-                weights=weights.roles[node.name],
-            )
-            for node in nodes
-        ),
+        nodes=weights.network_nodes(nodes),
         states=tuple(State(input=key, output=output) for key, output in states.items()),
     )
 

@@ -1,9 +1,8 @@
 """Does the packed file compute what the masked torch model computes?
 
 Both run on the example (batch 1 and 2) and on random inputs of its mean and deviation (batch 1, 2 and the
-maximum), with a free length at the smallest, a middle and the largest length.
-The measure is max|packed - torch| of each output and batch, relative to max|torch| of that output
-over all runs: a single answer that happens to lie near zero is no reason to refuse a network.
+maximum), with a free length at the smallest, a middle and the largest length. The measure is that of
+gossamer.export.agreement.
 """
 
 import math
@@ -18,7 +17,7 @@ from torch.func import functional_call
 
 from gossamer import runtime
 from gossamer.errors import ExportError, RuntimeFailure
-from gossamer.export.agreement import MACS, advice, compare, relative, table
+from gossamer.export.agreement import MACS, Comparison
 from gossamer.export.capture import PREFIX, Captured, with_batch, with_length
 from gossamer.export.length import Length
 from gossamer.export.report import Verification
@@ -49,10 +48,9 @@ def verify(
     seed: int = 0,
 ) -> tuple[Verification, list[str]]:
     """Compare; ExportError where an error is above `tolerance`. Also remarks for the report."""
-    session, remarks = _session(candidate)
+    session = runtime.load(candidate, threads=min(torch.get_num_threads(), usable_cpus()))
     macs = sum(int(row["macs_dense"]) for row in session.layers())
-    differences: dict[tuple[str, str], float] = {}
-    scales: dict[str, float] = {}
+    comparison = Comparison()
     generator = torch.Generator().manual_seed(seed)
     batches = _batches(captured, plan.max_batch, macs, session.engine)
     for batch, length in _trials(batches, plan.length):
@@ -75,33 +73,16 @@ def verify(
             except RuntimeFailure as failure:
                 raise ExportError(f"the packed network does not run at batch {label}: {failure}") from failure
             for name, value in expected.items():
-                moved = np.moveaxis(value, plan.out_batch_dims.get(name, 0), 0)
-                difference, scale = compare(found[name], moved, name)
-                differences[label, name] = max(differences.get((label, name), 0.0), difference)
-                scales[name] = max(scales.get(name, 0.0), scale)
-    errors: dict[str, float] = {}
-    for (label, name), difference in differences.items():
-        errors[label] = max(errors.get(label, 0.0), relative(difference, scales[name]))
-    result = Verification(engine=session.engine, tolerance=tolerance, errors=errors)
-    if not result.worst <= tolerance:
-        raise ExportError(
-            f"the packed network differs from the model: relative error {result.worst:.3g}, expected at most {tolerance:g} "
-            f"(by batch: {table(errors)}). Nothing was written. " + advice(errors, tolerance, dtype)
-        )
+                comparison.add(
+                    label, name, found[name], np.moveaxis(value, plan.out_batch_dims.get(name, 0), 0)
+                )
+    result = comparison.verdict("the model", engine=session.engine, tolerance=tolerance, dtype=dtype)
+    remarks = []
     if captured.symbols and plan.max_batch not in batches:
         remarks.append(
             f"verified up to batch {max(batches)}; batch {plan.max_batch} would take too long or too much memory"
         )
     return result, remarks
-
-
-def _session(candidate: bytes) -> tuple[runtime.Session, list[str]]:
-    """A session of the native engine; of the reference, with a remark, where the native one refuses the network."""
-    try:
-        return runtime.load(candidate, threads=min(torch.get_num_threads(), usable_cpus())), []
-    except RuntimeFailure as failure:
-        remark = f"verified with the slow reference, because the native engine refuses the network: {failure}"
-        return runtime.load(candidate, engine="reference"), [remark]
 
 
 def _trials(batches: Sequence[int], length: Length | None) -> list[tuple[int, int | None]]:

@@ -15,6 +15,7 @@ from gossamer.export.draft import DraftNode, Weight
 from gossamer.export.report import WeightReport
 from gossamer.formats import PackedMatrix, for_pattern
 from gossamer.formats import pack as pack_matrix
+from gossamer.graph import Node
 
 FP16_MAX = 65504.0
 
@@ -26,6 +27,20 @@ class PackedWeights:
     weights: Mapping[str, PackedMatrix]
     reports: tuple[WeightReport, ...]
     roles: Mapping[str, Mapping[str, str]]
+
+    def network_nodes(self, nodes: Iterable[DraftNode]) -> tuple[Node, ...]:
+        """The drafted nodes as nodes of the file, their weights by name."""
+        return tuple(
+            Node(
+                op=node.op,
+                name=node.name,
+                inputs=node.inputs,
+                outputs=node.outputs,
+                attributes=node.attributes,
+                weights=self.roles[node.name],
+            )
+            for node in nodes
+        )
 
 
 def pack_weights(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+
+import numpy as np
 
 from gossamer._version import __version__
 from gossamer.errors import ExportError, GraphError
@@ -20,17 +23,17 @@ from gossamer.export.arguments import (
 )
 from gossamer.export.draft import Draft, DraftNode
 from gossamer.export.fold import fold
+from gossamer.export.length import LENGTH, unify
 from gossamer.export.onnx.evaluate import Evaluator
 from gossamer.export.onnx.fuse import fuse
 from gossamer.export.onnx.reader import OnnxModel, read
 from gossamer.export.onnx.sizes import BATCH, PROBES, InputSizes, Sizes, example_of, sizes_of, with_batch
-from gossamer.export.onnx.symbolic import LENGTH, Lengths, same_batch, with_length
 from gossamer.export.onnx.verify import verify
 from gossamer.export.onnx.walk import Walked, walk
 from gossamer.export.report import PackReport, Verification
 from gossamer.export.weights import PackedWeights, pack_weights
 from gossamer.formats import packed_file
-from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Node, Output, State
+from gossamer.graph import FreeDim, ImagePreprocessing, Input, Manifest, Network, Output, State
 from gossamer.graph.strict_json import Json
 
 LONGEST = 512
@@ -108,7 +111,7 @@ def pack_onnx(
     )
     try:
         candidate = packed_file.to_bytes(manifest, weights.weights)
-        checked = verify(
+        checked, remarks = verify(
             candidate,
             model,
             lowered.inputs,
@@ -131,7 +134,7 @@ def pack_onnx(
         nodes=len(nodes),
         weights=weights.reports,
         verification=checked,
-        notes=tuple(_notes(lowered, checked, max_batch)),
+        notes=(*_notes(lowered, checked, max_batch), *remarks),
     )
 
 
@@ -210,11 +213,33 @@ def _lowered(
     first = walked(PROBES[0], longest)
     free = inputs[0].sizes[inputs[0].batch] == BATCH
     if free:
-        same_batch(first.draft, walked(PROBES[1], longest).draft)
+        _check_batch(first.draft, walked(PROBES[1], longest).draft)
     if max_length is not None:
         other = max(1, max_length * 2 // 3)
-        with_length(first.draft, walked(PROBES[0], other).draft, Lengths(first=max_length, other=other))
+        shorter = walked(PROBES[0], other).draft
+        first.draft.nodes[:] = unify(
+            (first.draft.nodes, first.draft), (shorter.nodes, shorter), (max_length, other)
+        )
     return Lowered(walked=first, inputs=inputs, free_batch=free, max_length=max_length, reason=reason)
+
+
+def _check_batch(draft: Draft, other: Draft) -> None:
+    """ExportError where a node changes with the batch, which is written into the graph then."""
+    for a, b in zip_longest(draft.nodes, other.nodes):
+        node = a or b
+        assert node is not None
+        if a is None or b is None or not _same(a, b):
+            raise ExportError(
+                f"node {node.name!r} ({node.op}): expected the same at every batch, got something else at another batch; export the "
+                f"model with that dimension free, or keep it fixed"
+            )
+
+
+def _same(a: DraftNode, b: DraftNode) -> bool:
+    if (a.op, a.inputs, a.outputs, a.attributes) != (b.op, b.inputs, b.outputs, b.attributes):
+        return False
+    pairs = [(a.weights[role].values, b.weights[role].values) for role in a.weights]
+    return all(np.array_equal(one, two, equal_nan=True) for one, two in pairs)
 
 
 def _network(
@@ -241,17 +266,7 @@ def _network(
             for item in lowered.inputs
         ),
         outputs=tuple(Output(name=key, value=value) for key, value in draft.outputs),
-        nodes=tuple(
-            Node(
-                op=node.op,
-                name=node.name,
-                inputs=node.inputs,
-                outputs=node.outputs,
-                attributes=node.attributes,
-                weights=weights.roles[node.name],
-            )
-            for node in nodes
-        ),
+        nodes=weights.network_nodes(nodes),
         states=tuple(State(input=key, output=value) for key, value in states.items()),
     )
 

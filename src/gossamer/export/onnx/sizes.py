@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from gossamer.errors import ExportError
+from gossamer.export.length import LENGTH
 from gossamer.export.onnx.reader import OnnxModel, OnnxValue, read
-from gossamer.export.onnx.symbolic import LENGTH
 from gossamer.export.onnx.walk import WalkInput, needed
 
 BATCH = "n"
