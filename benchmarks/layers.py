@@ -5,6 +5,8 @@ network: no copy of the image in or out), interleaved with torch's convolution i
 Minima over the repeats; weights and image are hot. `--sparsity 0` runs the dense kernel. Where the planner falls back to dense, `kernel`
 says so: the ratio is dense over dense then.
 
+`break_even` of a row is that of its layer and pattern: the sparsity from which on sparse wins, as far as it was measured.
+
     python benchmarks/layers.py --store      writes benchmarks/results/layers.json and prints the rows
     python benchmarks/layers.py --sparsity 0.9 --pattern unstructured,block:4x1,gs:8,1 --json
 """
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from gossamer.bench.break_even import break_even
 from gossamer.bench.machine import describe
 from gossamer.bench.measure import pinned
 from gossamer.bench.script import split_patterns
@@ -221,8 +224,17 @@ def main() -> None:
                             f"{row['effective_gflops']:7} GFLOP/s {row['ratio']:6}x",
                             flush=True,
                         )
+    for row in rows:
+        even = break_even(rows, row["shape"], row["pattern"])
+        row["break_even"] = None if even is None else round(even, 3)
     if options.json:
         print(json.dumps(rows))
+    else:
+        for shape, pattern in dict.fromkeys((row["shape"], row["pattern"]) for row in rows):
+            even = break_even(rows, shape, pattern)
+            if pattern != "dense":
+                told = "none measured" if even is None else f"{even:.0%}"
+                print(f"{shape:26} {pattern:13} break-even: {told}")
     if options.plot is not None:
         page(rows).write(options.plot)
     if options.store and not options.quick:

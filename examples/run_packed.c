@@ -11,7 +11,8 @@
 #include "capi.h"
 
 static int fail(const char* what) {
-  fprintf(stderr, "%s: %s\n", what, *gsm_last_error() ? gsm_last_error() : "failed");
+  const char* why = gsm_last_error();
+  fprintf(stderr, "%s%s%s\n", what, *why ? ": " : "", why);
   return 1;
 }
 
@@ -37,7 +38,7 @@ int main(int argc, char** argv) {
 
   /* How many examples are in the file? */
   FILE* in = fopen(argv[2], "rb");
-  if (in == NULL || fseek(in, 0, SEEK_END) != 0) return fail(argv[2]);
+  if (in == NULL || fseek(in, 0, SEEK_END) != 0) return fail("cannot read the input file");
   const size_t given = (size_t)ftell(in) / sizeof(float);
   rewind(in);
   if (gsm_length_range(session, &least, &length) != GSM_OK) return fail("length range"); /* the largest is run */
@@ -48,12 +49,12 @@ int main(int argc, char** argv) {
   if (elements(shape, rank) != given) return fail("the input file holds no whole number of examples");
 
   float* input = malloc(given * sizeof(float));
-  if (input == NULL || fread(input, sizeof(float), given, in) != given) return fail(argv[2]);
+  if (input == NULL || fread(input, sizeof(float), given, in) != given) return fail("cannot read the input file");
   fclose(in);
   if (gsm_output_shape(session, 0, batch, length, shape, &rank) != GSM_OK) return fail("output shape");
   count = elements(shape, rank);
   float* output = malloc(count * sizeof(float));
-  if (output == NULL) return fail("memory");
+  if (output == NULL) return fail("no memory for the output");
 
   const void* inputs[] = {input};
   float* outputs[] = {output};
@@ -61,7 +62,8 @@ int main(int argc, char** argv) {
     return fail("run"); /* as often as you like: no allocation */
 
   FILE* out = fopen(argv[3], "wb");
-  if (out == NULL || fwrite(output, sizeof(float), count, out) != count || fclose(out) != 0) return fail(argv[3]);
+  if (out == NULL || fwrite(output, sizeof(float), count, out) != count || fclose(out) != 0)
+    return fail("cannot write the output file");
   printf("%s: batch %d, %u values of '%s'\n", argv[1], (int)batch, (unsigned)count, gsm_output_name(session, 0));
   free(input);
   free(output);

@@ -156,4 +156,26 @@ std::vector<float> decode_dense(const Weight& weight) {
   return decode_values(weight);
 }
 
+void decode_dense_row(const Weight& weight, int64_t row, float* out) {
+  const int64_t width = weight.shape[1];
+  const uint8_t* data = weight.parts.at("values").data + row * width * (weight.dtype == DType::f16 ? 2 : 4);
+  if (weight.dtype == DType::f32) {
+    std::memcpy(out, data, static_cast<size_t>(width) * sizeof(float));
+    return;
+  }
+  // (bits without sign) << 13 is the half as a float with an exponent too small by 112, also where it is subnormal;
+  // stored values are finite.
+  for (int64_t i = 0; i < width; ++i) {
+    uint16_t half;
+    std::memcpy(&half, data + 2 * i, 2);
+    uint32_t bits = uint32_t{half & 0x7FFFu} << 13;
+    float magnitude;
+    std::memcpy(&magnitude, &bits, sizeof bits);
+    magnitude *= 0x1p112f;
+    std::memcpy(&bits, &magnitude, sizeof bits);
+    bits |= uint32_t{half & 0x8000u} << 16;
+    std::memcpy(out + i, &bits, sizeof bits);
+  }
+}
+
 }  // namespace gossamer

@@ -364,7 +364,7 @@ class Lowering {
         take({});
         spec.out = define(result, {});
         for (int value : n.more_outputs) spec.more_out.push_back(define(value, {}));
-        spec.scratch = scratch(recurrent_scratch(kernels_, net_, n, x[0], budget_));
+        spec.scratch = scratch(recurrent_scratch(net_, n, x[0], chunk_, budget_));
         break;
       default: lower_elementwise(n, spec, result);
     }

@@ -63,8 +63,11 @@ class Planner {
     }
     for (int input : net_.inputs)  // every part has an input, whose first size is its batch
       component(input).batch = net_.values[static_cast<size_t>(input)].shape[0];
-    for (const Node& n : net_.nodes)
-      if (one_by_one(n)) component(n.output).chunk = 1;
+    for (const Node& n : net_.nodes) {
+      int64_t& chunk = component(n.output).chunk;
+      if (n.op == Op::lstm || n.op == Op::gru) chunk = std::min(chunk, recurrent_examples());
+      if (one_by_one(n)) chunk = 1;
+    }
     for (Component& c : program_.components) {
       int64_t most = c.batch.size;
       if (c.batch.symbol >= 0) {
@@ -86,9 +89,7 @@ class Planner {
       case Op::adaptive_avg_pool2d:
       case Op::pixel_shuffle:
       case Op::upsample:
-      case Op::attention:
-      case Op::lstm:
-      case Op::gru: return true;
+      case Op::attention: return true;
       default: return on_lanes(net_, n, shapes_[static_cast<size_t>(n.inputs[0])]);
     }
   }

@@ -197,8 +197,8 @@ std::unique_ptr<Step> make_copy(const Context& context, const Spec& spec);
 int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs, int threads,
                        const Budget& budget);
 int64_t attention_scratch(const KernelTable& kernels, int64_t keys, int threads, const Budget& budget);
-int64_t recurrent_scratch(const KernelTable& kernels, const Network& net, const Node& node, int64_t steps,
-                          const Budget& budget);
+int64_t recurrent_scratch(const Network& net, const Node& node, int64_t steps, int64_t examples, const Budget& budget);
+int64_t recurrent_examples();                                           // that an LSTM or GRU takes in a round at most
 int64_t pool_span(const Node& node, int64_t width, int64_t out_width);  // floats of one line of a pool's scratch
 int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget);
 

@@ -111,10 +111,12 @@ struct MatmulStep final : Step {
   }
 };
 
+// A table that the file holds dense is read there, row by row, in the precision that it has.
 struct EmbeddingStep final : Step {
   const Slot *in = nullptr, *out = nullptr;
+  const Weight* weight = nullptr;
   std::string name;
-  std::vector<float> table;
+  std::vector<float> table;  // of a sparse format
   int64_t rows = 0, width = 0;
   void run(const Frame& frame) const override {
     const float* x = at(frame, *in);
@@ -123,7 +125,11 @@ struct EmbeddingStep final : Step {
       if (!(x[i] >= 0 && x[i] < static_cast<float>(rows)) || x[i] != std::floor(x[i]))
         throw Error{Error::Kind::argument, "node '" + name + "' (embedding): expected whole numbers from 0 to " +
                                                std::to_string(rows - 1) + ", got " + std::to_string(x[i])};
-      std::memcpy(y, table.data() + static_cast<int64_t>(x[i]) * width, static_cast<size_t>(width) * sizeof(float));
+      const int64_t row = static_cast<int64_t>(x[i]);
+      if (table.empty())
+        decode_dense_row(*weight, row, y);
+      else
+        std::memcpy(y, table.data() + row * width, static_cast<size_t>(width) * sizeof(float));
     }
   }
 };
@@ -179,15 +185,13 @@ std::unique_ptr<Step> make_embedding(const Context& context, const Spec& spec, L
   step->out = &context.slot(spec.out);
   step->rows = weight.shape[0];
   step->width = weight.shape[1];
-  if (weight.format == Format::dense) {
-    context.budget.take(context.budget.product({step->rows, step->width}, "a table"), 4, "a table");
-    step->table = decode_dense(weight);
-  } else {
+  step->weight = &weight;
+  if (weight.format != Format::dense) {
     context.budget.take(weight.num_kept + step->rows, 12, "decoded weights");
     step->table = densify(decode_rows(weight), context.budget);
   }
   info.kernel = "gather";
-  info.reason = "rows of a table";
+  info.reason = step->table.empty() ? "rows of a table, read in the file's bytes" : "rows of a table, made dense";
   info.num_kept = weight.num_kept;
   info.num_weights = step->rows * step->width;
   info.bytes = static_cast<int64_t>(step->table.size() * 4);

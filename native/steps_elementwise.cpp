@@ -1,4 +1,5 @@
 // Functions of one, two and three values, broadcasting, in whatever layouts they lie.
+#include <algorithm>
 #include <limits>
 
 #include "strided.h"
@@ -6,6 +7,7 @@
 namespace gossamer {
 namespace {
 
+constexpr int64_t kLeastShared = 32768;  // elements from which on threads share a step; waking one costs microseconds
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 int unary_code(const Node& node) {
@@ -79,15 +81,37 @@ struct ElementwiseStep final : Step {
     ++walk.rank;
   }
 
+  // f(offsets, n) at every run of elements, shared among the threads: by the outermost axis where it has enough, else
+  // by whole vectors of the innermost one.
+  template <typename F>
+  void each_run(const Frame& frame, F f) const {
+    const int threads = frame.team->size();
+    if (threads == 1 || out->elements < kLeastShared) return walk.runs([&](const int64_t* o) { f(o, walk.inner()); });
+    const bool outer = walk.rank > 1 && walk.size[0] >= threads;
+    const int axis = outer ? 0 : walk.rank - 1;
+    const int64_t unit = outer ? 1 : kAlign, pieces = (walk.size[axis] + unit - 1) / unit;
+    frame.team->run([&](int part) {
+      const int64_t begin = pieces * part / threads * unit,
+                    end = std::min(walk.size[axis], pieces * (part + 1) / threads * unit);
+      if (begin >= end) return;
+      Walk own = walk;
+      own.size[axis] = end - begin;
+      own.runs([&](const int64_t* o) {
+        int64_t from[4];
+        for (int k = 0; k < 4; ++k) from[k] = o[k] + begin * walk.step[k][axis];
+        f(from, own.inner());
+      });
+    });
+  }
+
   void run(const Frame& frame) const override {
     begin_write(frame, *out);
-    const int64_t n = walk.inner();
     for (int64_t e = 0; e < frame.count; ++e) {
       float* y = at(frame, *out, e);
       const float* a = at(frame, *in[0], e);
       const int a_step = static_cast<int>(walk.inner_step(1));
       if (in.size() == 1) {
-        walk.runs([&](const int64_t* o) { kernels->unary(code, a + o[1], y + o[0], n, numbers); });
+        each_run(frame, [&](const int64_t* o, int64_t n) { kernels->unary(code, a + o[1], y + o[0], n, numbers); });
         continue;
       }
       const float* b = at(frame, *in[1], e);
@@ -95,13 +119,15 @@ struct ElementwiseStep final : Step {
       if (in.size() == 3) {
         const float* c = at(frame, *in[2], e);
         const int c_step = static_cast<int>(walk.inner_step(3));
-        walk.runs([&](const int64_t* o) {
+        each_run(frame, [&](const int64_t* o, int64_t n) {
           kernels->select(a + o[1], a_step, b + o[2], b_step, c + o[3], c_step, y + o[0], n);
         });
       } else if (code == kAdd && a_step == 1 && b_step == 1) {
-        walk.runs([&](const int64_t* o) { kernels->add(a + o[1], b + o[2], y + o[0], n, lo, hi); });
+        each_run(frame, [&](const int64_t* o, int64_t n) { kernels->add(a + o[1], b + o[2], y + o[0], n, lo, hi); });
       } else {
-        walk.runs([&](const int64_t* o) { kernels->binary(code, a + o[1], a_step, b + o[2], b_step, y + o[0], n); });
+        each_run(frame, [&](const int64_t* o, int64_t n) {
+          kernels->binary(code, a + o[1], a_step, b + o[2], b_step, y + o[0], n);
+        });
       }
     }
   }

@@ -1,5 +1,7 @@
 #include "vector_product.h"
 
+#include <algorithm>
+
 #include "pack_rows.h"
 
 namespace gossamer {
@@ -80,6 +82,13 @@ VectorArgs VectorProduct::arguments(const float* x, float* y, const float* add, 
 void VectorProduct::run(const float* x, float* y, const float* add, int part, int parts, float lo, float hi) const {
   const VectorArgs a = arguments(x, y, add, part, parts, lo, hi);
   kernels_->vector[packed_.kernel][packed_.stored](&a);
+}
+
+int64_t VectorProduct::together(int64_t count) const {
+  const bool eight = packed_.kernel == kWindow8 || packed_.kernel == kBlock8;
+  const int64_t least_of_4 = eight ? 4 : 3, least_of_8 = eight ? 7 : 5;
+  if (!interleaves() || count < least_of_4) return 1;
+  return std::min<int64_t>(count, count >= least_of_8 ? 8 : 4);
 }
 
 void VectorProduct::run_interleaved(int width, const float* x, float* y, const float* add, int part, int parts,

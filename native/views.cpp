@@ -34,9 +34,12 @@ int64_t Slot::stride(size_t axis) const {
 
 bool Slot::compact() const { return !planar || channels * height * width == elements; }
 
-// A linear layer runs planar where its tokens fill vectors.
-bool on_lanes(const Network&, const Node& node, const std::vector<int64_t>& in) {
+// A linear layer runs planar where its tokens fill vectors; not beside recurrent layers, whose values are plain: planes
+// hold one example, and those step together.
+bool on_lanes(const Network& net, const Node& node, const std::vector<int64_t>& in) {
   if (node.op != Op::linear || in.size() < 2 || in.size() > 3) return false;
+  const auto recurrent = [](const Node& n) { return n.op == Op::lstm || n.op == Op::gru; };
+  if (std::any_of(net.nodes.begin(), net.nodes.end(), recurrent)) return false;
   int64_t tokens = 1;
   for (size_t a = 0; a + 1 < in.size(); ++a) tokens *= in[a];
   return tokens >= kLeastLanes;

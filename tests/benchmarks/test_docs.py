@@ -7,6 +7,7 @@ import re
 import pytest
 
 from benchmarks import docs
+from benchmarks.tables import networks
 
 
 @pytest.mark.parametrize("name", docs.PAGES)
@@ -24,18 +25,6 @@ def test_every_block_stands_on_a_page():
     assert found == set(docs.BLOCKS)
 
 
-def _row(sparsity: float, ratio: float, kernel: str = "spmm") -> dict:
-    return {"shape": "a", "pattern": "unstructured", "sparsity": sparsity, "ratio": ratio, "kernel": kernel}
-
-
-def test_break_even_by_hand():
-    rows = [_row(0.5, 0.8), _row(0.6, 1.2), _row(0.7, 2.0)]
-    assert docs.break_even(rows, "a", "unstructured") == pytest.approx(0.55)
-    assert docs.break_even(rows[1:], "a", "unstructured") == 0.6
-    assert docs.break_even(rows[:1], "a", "unstructured") is None
-    assert docs.break_even([_row(0.5, 1.0, "dense"), _row(0.7, 2.0)], "a", "unstructured") == 0.7
-
-
 def test_network_table_of_a_record(monkeypatch):
     record = {
         "network": "net", "pattern": "block:4x1", "sparsity": 0.9, "dtype": "float32", "batch": 1, "threads": 1, "masks": "random",
@@ -44,8 +33,8 @@ def test_network_table_of_a_record(monkeypatch):
     }  # fmt: skip
     machine = {"cpu": "a CPU", "isa": "avx2", "features": ["avx_vnni"], "versions": {"torch": "2"}}
     stored = {"command": "python x.py", "date": "2026-01-01", "machine": machine, "records": [record]}
-    monkeypatch.setattr(docs, "read", lambda name: stored)
-    text = docs.network_table("net")
+    monkeypatch.setattr(networks, "read", lambda name: stored)
+    text = networks.network_table("net")
     assert "| net | block:4x1 | 90 % | fp32 | 1 | 1 | 4 | 5 | – | 1 | **4.00x** | – | 3.00x | 2e-07 |" in text
     assert "a CPU (avx2 with avx_vnni), torch 2, 2026-01-01" in text
     assert "1 of 1 rows were measured on a noisy machine" in text

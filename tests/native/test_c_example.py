@@ -56,6 +56,7 @@ def test_failures_are_told(program, tmp_path):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert words in done.stderr
+        assert "failed" not in done.stderr  # every line says what
 
 
 def test_length_of_the_example():

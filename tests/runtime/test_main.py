@@ -13,7 +13,7 @@ SOURCE = str(FILE.with_name("version_1_input.npy"))
 
 
 def test_all_outputs_by_name(tmp_path: Path):
-    target = tmp_path / "new" / "out.npz"
+    target = tmp_path / "out.npz"
     assert main([str(FILE), SOURCE, str(target)]) == 0
     found = np.load(target)
     assert set(found) == {"probabilities", "features"}
@@ -62,6 +62,7 @@ def test_inputs_that_are_none(
     [
         ("out.npy", "expected a name that ends with .npz, because there are several"),
         ("out.txt", "ends with .npz"),
+        ("absent/out.npz", "expected an existing folder"),
     ],
 )
 def test_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, words: str):

@@ -35,7 +35,8 @@ class BenchResult:
     batch, threads: of the measurement. rounds: bursts of each engine. layers: rows of the packed network's
     plan with `seconds` of a profiled run and what roofline.explained adds. machine: see machine.describe. test_examples: labelled
     ones that every accuracy was measured on. quick: fewer repeats, not to be quoted. sparsity, pattern: as asked for; None for a file
-    that was given. roof: measured ends of the roofline. cold: how weights were made cold. noise: what noise.Noise judges by.
+    that was given. roof: measured ends of the roofline. cold: how weights were made cold. noise: what noise.Noise judges by. length:
+    of the inputs where the network has a free one.
     """
 
     network: str
@@ -53,6 +54,7 @@ class BenchResult:
     roof: Roof | None = None
     cold: str = ""
     noise: Noise | None = None
+    length: int | None = None
 
     def timing(self, engine: str) -> Timing | None:
         """Timing of an engine, None where it was not measured."""
@@ -130,7 +132,8 @@ class BenchResult:
     def title(self) -> str:
         """What was measured, in a line."""
         pruned = "" if self.sparsity is None else f", {100 * self.sparsity:g} % {self.pattern}"
-        return f"{self.network}{pruned}: batch {self.batch}, {self.threads} thread{'s' * (self.threads > 1)}"
+        length = "" if self.length is None else f", length {self.length}"
+        return f"{self.network}{pruned}: batch {self.batch}{length}, {self.threads} thread{'s' * (self.threads > 1)}"
 
     def table(self) -> str:
         """The comparison as aligned plain text with the notes, warnings and the verdict below."""

@@ -198,6 +198,7 @@ def compare(
             if buffer is None
             else f"single calls, each after {buffer.nbytes >> 20} MiB were rewritten",
             noise=noise,
+            length=twin.length,
         )
         for index, variant in enumerate(variants)
     ]

@@ -68,6 +68,12 @@ class DenseNetwork:
         first = {value.shape[0] for value in self.network.inputs}
         return {name: batch if name in first else dim.max for name, dim in self.network.dims.items()}
 
+    @property
+    def length(self) -> int | None:
+        """The length that is measured where it is free: the largest."""
+        first = {value.shape[0] for value in self.network.inputs}
+        return next((dim.max for name, dim in self.network.dims.items() if name not in first), None)
+
     def input_shapes(self, batch: int) -> list[tuple[int, ...]]:
         """Concrete shapes of the inputs; a network with a fixed batch keeps its own."""
         sizes = self.sizes(batch)

@@ -46,9 +46,11 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
 
 
 def check_name(path: Path, names: Mapping[str, object]) -> None:
-    """RuntimeFailure unless arrays of these names can go into a file of that name; to be asked before the work."""
+    """RuntimeFailure unless arrays of these names can go into a file of that name, in a folder that exists; to be asked before the work."""
     if path.suffix != ".npz" and not (path.suffix == ".npy" and len(names) == 1):
         several = (
             f", because there are several outputs ({', '.join(names)})" if len(names) != 1 else " or .npy"
         )
         raise RuntimeFailure(f"{path}: expected a name that ends with .npz{several}")
+    if not path.parent.is_dir():
+        raise RuntimeFailure(f"{path}: expected an existing folder, got {path.parent}; make it first")

@@ -16,6 +16,7 @@ from torch import Tensor
 from gossamer.errors import ExportError
 from gossamer.export.capture import Captured
 from gossamer.export.draft import Const, Draft, Unsupported
+from gossamer.export.fuse import fuse
 from gossamer.export.layout import Many, Ref, Shape, Size, moved
 from gossamer.export.lower import (
     activation,
@@ -81,7 +82,9 @@ _HIGHER_ORDER = {
 def lower(captured: Captured, masks: Mapping[str, Tensor], length: int | None = None) -> Draft:
     """The draft of a captured program; masks: by the parameter's full name, True = kept, absent = all
     kept. length: the size that another capture has in another way."""
-    return _Walk(captured, masks, Draft(length)).run()
+    draft = _Walk(captured, masks, Draft(length)).run()
+    fuse(draft)
+    return draft
 
 
 class _Walk:

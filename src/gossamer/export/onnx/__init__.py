@@ -1,7 +1,7 @@
 """ONNX files as input of packing (docs/how-to/pack-an-onnx-file.md). Needs the packages `onnx` and NumPy, no torch.
 
-reader: file -> plain data; walk and lower/: nodes -> draft, at concrete sizes; fuse: patterns that exporters write
-out; packing: the whole way, with free sizes by gossamer.export.length.
+reader: file -> plain data; walk and lower/: nodes -> draft, at concrete sizes; packing: the whole way, with free sizes by
+gossamer.export.length and patterns that exporters write out by gossamer.export.fuse.
 """
 
 from gossamer.export.onnx.packing import pack_onnx

@@ -23,9 +23,9 @@ from gossamer.export.arguments import (
 )
 from gossamer.export.draft import Draft, DraftNode
 from gossamer.export.fold import fold
+from gossamer.export.fuse import fuse
 from gossamer.export.length import LENGTH, unify
 from gossamer.export.onnx.evaluate import Evaluator
-from gossamer.export.onnx.fuse import fuse
 from gossamer.export.onnx.reader import OnnxModel, read
 from gossamer.export.onnx.sizes import BATCH, PROBES, InputSizes, Sizes, example_of, sizes_of, with_batch
 from gossamer.export.onnx.verify import verify

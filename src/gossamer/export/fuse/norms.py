@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gossamer.export.draft import DraftNode, Weight
-from gossamer.export.onnx.fuse.graph import Graph, Rule
+from gossamer.export.fuse.graph import Graph, Rule
 
 
 def normalized(node: DraftNode, graph: Graph) -> DraftNode | None:

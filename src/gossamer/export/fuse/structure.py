@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from gossamer.export.draft import DraftNode, Weight, plain, sibling
-from gossamer.export.onnx.fuse.graph import Graph, Rule
+from gossamer.export.fuse.graph import Graph, Rule
 
 
 def reshapes(node: DraftNode, graph: Graph) -> DraftNode | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import pi, sqrt
 
 from gossamer.export.draft import DraftNode
-from gossamer.export.onnx.fuse.graph import Graph, Rule, near
+from gossamer.export.fuse.graph import Graph, Rule, near
 
 
 def gates(node: DraftNode, graph: Graph) -> DraftNode | None:

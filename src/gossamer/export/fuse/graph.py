@@ -35,8 +35,9 @@ class Graph:
         return node.output
 
     def same(self, output: str, value: str) -> None:
-        """`output` is `value`."""
+        """`output` is `value`: what reads it reads that, and the node between is gone."""
         self.names[output] = self.names.get(value, value)
+        self.uses[self.names[output]] += self.uses[output] - 1
 
     def maker(self, value: str, *ops: str) -> DraftNode | None:
         """The node that makes `value`, if it is one of `ops`."""

@@ -1,5 +1,6 @@
-"""Patterns that exporters write out (GELU, norms, attention, x sigmoid(x)) become one operator again.
+"""Patterns that exporters and people write out (GELU, norms, attention, x sigmoid(x)) become one operator again.
 
+One set of rules for what torch.export captures and for ONNX files.
 One pass over the nodes in their order: every rule is asked whether it knows a better form of a node, given the
 nodes before it. Inner nodes stay; those that nothing needs any more vanish in `gossamer.export.fold`.
 """
@@ -10,8 +11,8 @@ from collections import Counter
 from dataclasses import replace
 
 from gossamer.export.draft import Draft, DraftNode
-from gossamer.export.onnx.fuse import activations, attention, norms, structure
-from gossamer.export.onnx.fuse.graph import Graph, Rule
+from gossamer.export.fuse import activations, attention, norms, structure
+from gossamer.export.fuse.graph import Graph, Rule
 
 RULES: tuple[Rule, ...] = (*structure.RULES, *activations.RULES, *norms.RULES, *attention.RULES)
 
