@@ -117,7 +117,7 @@ void run_sparse(const KernelTable& kernels, const PackedRows& packed, const Lane
     a.row_start = block.row_start.data();
     a.order = block.order.data();
     a.offsets = stream.offsets.data(block.start);
-    a.values = stream.values.data() + block.start;
+    a.values = stream.values.as<float>() + block.start;
     a.first = &block == &stream.k_blocks.front();
     a.last = &block == &stream.k_blocks.back();
     kernels.spmm(&a);
@@ -129,7 +129,7 @@ void run_blocks(const KernelTable& kernels, const PackedRows& packed, const Lane
   BlockArgs a = lane_args<BlockArgs>(packed, call);
   a.wide = stream.offsets.wide;
   a.offsets = stream.offsets.data();
-  a.values = stream.values.data();
+  a.values = stream.values.as<float>();
   for (const BlockStream::KBlock& block : stream.k_blocks) {
     const int64_t count = static_cast<int64_t>(block.blocks.size());
     a.blocks = block.blocks.data();

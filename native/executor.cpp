@@ -94,6 +94,7 @@ class RunningPlan final : public Plan {
     frame.inputs = inputs_.data();
     frame.outputs = outputs;
     frame.team = &team_;
+    frame.timed = profile ? &program_.layers : nullptr;
     for (const Component& component : program_.components)
       run_component(component, component.batch.symbol >= 0 ? batch : component.batch.size, frame, profile);
     for (Kept& kept : kept_) {

@@ -46,9 +46,15 @@ int64_t Budget::product(std::initializer_list<int64_t> factors, const char* what
   return total;
 }
 
+bool plane_a_column(const Node& node, int64_t channels) {
+  constexpr int64_t kMostChannels = 4;
+  return node.groups == 1 && node.stride[1] > 1 && channels <= kMostChannels;
+}
+
 int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget) {
   const int64_t rows = out.height + (node.kernel[0] - 1) * node.dilation[0] / node.stride[0];
-  const int64_t phases = std::min(node.stride[0], node.kernel[0]) * std::min(node.stride[1], node.kernel[1]);
+  const int64_t columns = plane_a_column(node, in.channels) ? node.kernel[1] : std::min(node.stride[1], node.kernel[1]);
+  const int64_t phases = budget.product({std::min(node.stride[0], node.kernel[0]), columns}, "phase planes");
   const int64_t plane = round_up(budget.product({rows, out.row}, "phase planes"));
   const int64_t reach = (node.kernel[0] * node.dilation[0] / node.stride[0] + 1) * out.row +
                         node.kernel[1] * node.dilation[1] + 2 * kAlign;
@@ -78,7 +84,9 @@ void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& 
       case Op::conv2d: {
         Slot& in = at(spec.in[0]);
         if (spec.strided) {
-          out.min_row = std::max(out.min_row, out.width + (node.kernel[1] - 1) * node.dilation[1] / node.stride[1]);
+          const bool apart = plane_a_column(node, in.channels);
+          const int64_t right = apart ? 0 : (node.kernel[1] - 1) * node.dilation[1] / node.stride[1];
+          out.min_row = std::max(out.min_row, out.width + right);
         } else {
           join(spec.in[0], spec.out);
         }
@@ -118,7 +126,7 @@ void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& 
     if (spec.strided) {  // the copy to phase planes: whole vectors of every row, needed or not
       const int64_t rows = (out.height + down / node.stride[0]) * node.stride[0];
       in.reach = std::max(in.reach, budget.product({rows, in.row}, "a plane") +
-                                        budget.product({round_up(out.row) + kAlign, node.stride[1]}, "a row"));
+                                        budget.product({round_up(out.row) + kAlign, node.stride[1]}, "a row") + right);
       continue;
     }
     in.reach = std::max(in.reach, round_up(budget.product({out.height, out.row}, "a plane")) +

@@ -11,19 +11,23 @@ void Offsets::assign(const std::vector<int64_t>& relative) {
   for (int64_t o : relative)
     if (o > std::numeric_limits<int32_t>::max())
       throw Error{Error::Kind::plan, "expected planes within 2^31 floats of each other, got larger ones"};
+  memory = WeightBytes(relative.size() * (wide ? sizeof(uint32_t) : sizeof(uint16_t)));
+  const auto fill = [&](auto* to) {
+    for (int64_t o : relative) *to++ = static_cast<std::remove_reference_t<decltype(*to)>>(o);
+  };
   if (wide)
-    wider.assign(relative.begin(), relative.end());
+    fill(memory.as<uint32_t>());
   else
-    narrow.assign(relative.begin(), relative.end());
+    fill(memory.as<uint16_t>());
 }
 
 size_t SparseStream::bytes() const {
-  size_t total = offsets.bytes() + values.size() * 4;
+  size_t total = offsets.memory.size() + values.size();
   for (const KBlock& block : k_blocks) total += (block.row_start.size() + block.order.size()) * 4;
   return total;
 }
 size_t BlockStream::bytes() const {
-  size_t total = offsets.bytes() + values.size() * 4;
+  size_t total = offsets.memory.size() + values.size();
   for (const KBlock& block : k_blocks) total += block.blocks.size() * sizeof(RowBlock);
   return total;
 }
@@ -104,14 +108,15 @@ SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threa
     start += cursor;
   }
   std::vector<int64_t> relative(static_cast<size_t>(nnz));
-  out.values.resize(static_cast<size_t>(nnz));
+  out.values = WeightBytes(static_cast<size_t>(nnz) * sizeof(float));
+  float* const values = out.values.as<float>();
   for (size_t r = 0; r < count; ++r)
     for (int64_t i = rows.row_start[r]; i < rows.row_start[r + 1]; ++i) {
       walk.move_to(rows.column[static_cast<size_t>(i)]);
       const SparseStream::KBlock& block = out.k_blocks[walk.block()];
       const size_t at = static_cast<size_t>(block.start + place[walk.block()][r]++);
       relative[at] = walk.offset() - block.x_shift;
-      out.values[at] = rows.value[static_cast<size_t>(i)];
+      values[at] = rows.value[static_cast<size_t>(i)];
     }
   out.offsets.assign(relative);
   return out;
@@ -140,6 +145,8 @@ BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const Col
   budget.take(columns, 24, "packed weights");
   const SortedColumns sorted(map);
   std::vector<int64_t> relative;
+  out.values = WeightBytes(static_cast<size_t>(rows / group_rows * round_up(group_rows, 4) * columns) * sizeof(float));
+  float *const values = out.values.as<float>(), *value = values;
   for (const auto& list : sorted.columns) {
     BlockStream::KBlock block;
     const int64_t low = list.empty() ? 0 : map.offset(list[0]);
@@ -152,11 +159,11 @@ BlockStream pack_dense(const std::vector<float>& matrix, int64_t rows, const Col
         four.rows = static_cast<int32_t>(std::min<int64_t>(4, first + group_rows - row));
         four.x_shift = low + first / group_rows * group_shift;
         four.offset_start = offset_start;
-        four.value_start = static_cast<int64_t>(out.values.size());
+        four.value_start = value - values;
         four.count = static_cast<int32_t>(list.size());
         for (int32_t c : list)
           for (int64_t r = row; r < row + 4; ++r)
-            out.values.push_back(r < row + four.rows ? matrix[static_cast<size_t>(r * columns + c)] : 0.0f);
+            *value++ = r < row + four.rows ? matrix[static_cast<size_t>(r * columns + c)] : 0.0f;
         block.blocks.push_back(four);
       }
     }
@@ -202,13 +209,14 @@ BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& bu
     }
   }
   std::vector<int64_t> relative(static_cast<size_t>(start));
-  out.values.resize(static_cast<size_t>(4 * start));
+  out.values = WeightBytes(static_cast<size_t>(4 * start) * sizeof(float));
+  float* const values = out.values.as<float>();
   for (size_t four = 0; four < fours; ++four)
     each(four, [&](size_t b, int64_t entry) {
       RowBlock& block = out.k_blocks[b].blocks[four];
       relative[static_cast<size_t>(block.offset_start + block.count)] = walk.offset() - block.x_shift;
       for (size_t lane = 0; lane < 4; ++lane)
-        out.values[static_cast<size_t>(block.value_start + 4 * block.count) + lane] =
+        values[static_cast<size_t>(block.value_start + 4 * block.count) + lane] =
             rows.value[static_cast<size_t>(rows.row_start[4 * four + lane] + entry)];
       ++block.count;
     });

@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/kernels.h"
 #include "planner.h"
+#include "weight_memory.h"
 
 namespace gossamer {
 
@@ -11,12 +12,10 @@ constexpr int64_t kNarrowSpan = 65536;  // floats that u16 offsets reach
 // Offsets as u16 where every K block spans at most kNarrowSpan floats (half the bytes), else u32.
 struct Offsets {
   bool wide = false;
-  std::vector<uint16_t> narrow;
-  std::vector<uint32_t> wider;
+  WeightBytes memory;
   const void* data(int64_t start = 0) const {
-    return wide ? static_cast<const void*>(wider.data() + start) : static_cast<const void*>(narrow.data() + start);
+    return wide ? static_cast<const void*>(memory.as<uint32_t>() + start) : memory.as<uint16_t>() + start;
   }
-  size_t bytes() const { return narrow.size() * 2 + wider.size() * 4; }
   void assign(const std::vector<int64_t>& relative);
 };
 
@@ -28,7 +27,7 @@ struct SparseStream {
   };
   std::vector<KBlock> k_blocks;
   Offsets offsets;
-  std::vector<float> values;
+  WeightBytes values;          // float
   std::vector<int64_t> split;  // rows of a thread: equal non-zeros
   size_t bytes() const;
 };
@@ -39,7 +38,7 @@ struct BlockStream {
   };
   std::vector<KBlock> k_blocks;
   Offsets offsets;
-  std::vector<float> values;
+  WeightBytes values;  // float
   size_t bytes() const;
 };
 

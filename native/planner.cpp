@@ -27,6 +27,7 @@ class Planner {
     describe_nodes();
     const Fusions fusions = find_fusions(net_, shapes_, example_shapes(net_, least));
     specs_ = lower(net_, kernels_, options_, budget_, fusions, program_);
+    find_led(net_, program_, specs_);
     lifetimes();
     plan_rows(net_, program_.slots, specs_, budget_);
     share_residuals(program_.slots, specs_);
@@ -105,10 +106,11 @@ class Planner {
 
   void lifetimes() {
     for (size_t i = 0; i < specs_.size(); ++i) {
+      const int begin = static_cast<int>(i) - (specs_[i].led ? 1 : 0);  // it runs while the one before does
       const auto touch = [&](int s) {
         if (s < 0) return;
         Slot& owner = slot(slot(s).owner >= 0 ? slot(s).owner : s);
-        if (owner.first < 0) owner.first = static_cast<int>(i);
+        if (owner.first < 0) owner.first = begin;
         owner.last = static_cast<int>(i);
       };
       for (int in : specs_[i].in) touch(in);
@@ -127,6 +129,11 @@ class Planner {
         context.threads = options_.threads;
         context.chunk = component.chunk;
         program_.steps.push_back(make_step(context, spec));
+        if (!spec.led) continue;
+        const auto& steps = program_.steps;
+        if (run_behind(*steps[steps.size() - 2], *steps.back()))
+          program_.layers[static_cast<size_t>(spec.node)].reason +=
+              "; tile by tile behind " + node(specs_[static_cast<size_t>(i) - 1].node).name;
       }
     }
     for (size_t i = 0; i < fusions.head.size(); ++i) {

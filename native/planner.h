@@ -81,6 +81,7 @@ struct Spec {
   int port = -1;         // input or output of the network
   float lo = 0, hi = 0;  // clamp of the epilogue
   bool strided = false;  // convolution through phase planes
+  bool led = false;      // 1x1 convolution of what the spec before makes, that may run behind it
 };
 
 struct Frame {
@@ -89,6 +90,7 @@ struct Frame {
   float* const* outputs = nullptr;
   int64_t example = 0, count = 1;  // examples of this round
   Team* team = nullptr;
+  std::vector<LayerInfo>* timed = nullptr;  // of the nodes, while they are timed; else null
 };
 
 // A step refers to slots of its program, whose sizes change with the length; what it derives from them it derives in
@@ -175,6 +177,8 @@ Axes reshape_axes(const Axes& axes, const Sizes& from, const Sizes& to, bool& re
 std::vector<Spec> lower(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget,
                         const Fusions& fusions, Program& program);
 
+void find_led(const Network& net, const Program& program, std::vector<Spec>& specs);  // behind.cpp
+
 // layout.cpp
 void plan_rows(const Network& net, std::vector<Slot>& slots, std::vector<Spec>& specs,
                Budget& budget);                                                  // row strides, planes
@@ -183,6 +187,7 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget);                  
 
 // steps_*.cpp
 std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
+bool run_behind(Step& first, Step& second);  // where Spec::led says that it may; false: it runs on its own
 std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, LayerInfo& info, size_t& weight_bytes);
 std::unique_ptr<Step> make_pool(const Context& context, const Spec& spec, LayerInfo& info);
 std::unique_ptr<Step> make_elementwise(const Context& context, const Spec& spec, LayerInfo& info);
@@ -200,6 +205,9 @@ int64_t attention_scratch(const KernelTable& kernels, int64_t keys, int threads,
 int64_t recurrent_scratch(const Network& net, const Node& node, int64_t steps, int64_t examples, const Budget& budget);
 int64_t recurrent_examples();                                           // that an LSTM or GRU takes in a round at most
 int64_t pool_span(const Node& node, int64_t width, int64_t out_width);  // floats of one line of a pool's scratch
+// A strided convolution of an image has a phase plane for every column tap, so that with rows of whole vectors every
+// operand is aligned.
+bool plane_a_column(const Node& node, int64_t channels);
 int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget);
 
 // Shared by the steps of planar slots.

@@ -1,206 +1,37 @@
-// Convolution as lanes: an offset table over padded planes (stride 1) or over phase planes (any stride), one kernel for
-// all.
+// Convolutions: tile, K block and kernel of each, and its weights packed for them.
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
-#include "pack_rows.h"
+#include "conv_step.h"
 
 namespace gossamer {
 namespace {
 
-struct Tile {
-  int64_t lane;
-  int vectors;
-};
-
-// Vectors of a plane in tiles of at most `most`, sizes differing by one at most: no tile is a short rest.
-std::vector<Tile> split_tiles(int64_t lanes, int width, int most) {
-  const int64_t vectors = (lanes + width - 1) / width, tiles = (vectors + most - 1) / most;
-  std::vector<Tile> out;
-  for (int64_t t = 0; t < tiles; ++t) {
-    const int64_t begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
-    out.push_back({begin * width, static_cast<int>(end - begin)});
-  }
-  return out;
-}
-
-struct Phases {  // of a strided convolution: which (row, column) remainders occur, and the size of a phase plane
-  std::vector<int64_t> rows, columns;
-  int64_t height = 0, plane = 0;
-};
-
-Phases find_phases(const Node& node, const Slot& out) {
-  Phases p;
-  const auto collect = [&](int axis, std::vector<int64_t>& list) {
-    for (int64_t tap = 0; tap < node.kernel[axis]; ++tap) {
-      const int64_t phase = tap * node.dilation[axis] % node.stride[axis];
-      if (std::find(list.begin(), list.end(), phase) == list.end()) list.push_back(phase);
-    }
-  };
-  collect(0, p.rows);
-  collect(1, p.columns);
-  p.height = out.height + (node.kernel[0] - 1) * node.dilation[0] / node.stride[0];
-  p.plane = round_up(p.height * out.row);
-  return p;
-}
-
-// The offset of every tap (r, s) in the planes of the input.
-std::vector<int64_t> plane_taps(const Node& node, const Slot& in) {
-  std::vector<int64_t> taps;
-  for (int64_t r = 0; r < node.kernel[0]; ++r)
-    for (int64_t s = 0; s < node.kernel[1]; ++s)
-      taps.push_back((r * node.dilation[0] - node.padding[0]) * in.row + s * node.dilation[1] - node.padding[1]);
-  return taps;
-}
-
-// The same in the phase planes.
-std::vector<int64_t> phase_taps(const Node& node, const Slot& out, const Phases& phases) {
-  const auto places = [&](int axis, const std::vector<int64_t>& list) {  // of each tap's phase in the list
-    std::vector<int64_t> at;
-    for (int64_t tap = 0; tap < node.kernel[axis]; ++tap)
-      at.push_back(std::find(list.begin(), list.end(), tap * node.dilation[axis] % node.stride[axis]) - list.begin());
-    return at;
-  };
-  const std::vector<int64_t> rows = places(0, phases.rows), columns = places(1, phases.columns);
-  std::vector<int64_t> taps;
-  for (int64_t r = 0; r < node.kernel[0]; ++r)
-    for (int64_t s = 0; s < node.kernel[1]; ++s) {
-      const int64_t phase =
-          rows[static_cast<size_t>(r)] * static_cast<int64_t>(phases.columns.size()) + columns[static_cast<size_t>(s)];
-      taps.push_back(phase * phases.plane + r * node.dilation[0] / node.stride[0] * out.row +
-                     s * node.dilation[1] / node.stride[1]);
-    }
-  return taps;
-}
-
-constexpr int64_t kGroupFloats = 32768;  // of the operand planes of a run of groups: half of a small L2
-
-struct ConvStep final : Step {
-  const KernelTable* kernels = nullptr;
-  const Node* op = nullptr;
-  const Slot *in = nullptr, *out = nullptr, *residual = nullptr, *scratch = nullptr;  // null: none
-  bool strided = false, by_group = false;
-  Phases phases;
-  PackedRows packed;
-  std::vector<uint32_t> mask;
-  std::vector<Tile> tiles;
-  float lo = 0, hi = 0;
-
-  void copy_phases(const float* x, float* y, int64_t begin, int64_t end) const {
-    PhaseArgs a;
-    a.x_row = in->row;
-    a.y_row = out->row, a.y_rows = phases.height;
-    a.stride[0] = op->stride[0], a.stride[1] = op->stride[1];
-    for (int64_t c = begin; c < end; ++c) {
-      for (int64_t pr : phases.rows) {
-        for (int64_t pc : phases.columns) {
-          a.y = y;
-          a.x = x + c * in->plane + (pr - op->padding[0]) * in->row + pc - op->padding[1];
-          kernels->phase_plane(&a);
-          std::fill(y + phases.height * out->row, y + phases.plane, 0.0f);
-          y += phases.plane;
-        }
-      }
-    }
-  }
-
-  int64_t phase_floats() const {  // of a channel
-    return static_cast<int64_t>(phases.rows.size() * phases.columns.size()) * phases.plane;
-  }
-
-  void run_tiles(LaneCall& call, int64_t begin, int64_t end) const {
-    const int64_t width = kernels->lanes;
-    for (int64_t t = begin; t < end; ++t) {
-      const Tile& tile = tiles[static_cast<size_t>(t)];
-      const int64_t left = (out->lanes() - tile.lane + width - 1) / width;  // vectors, at the present length
-      if (left <= 0) return;
-      call.lane = tile.lane;
-      call.vectors = static_cast<int>(std::min<int64_t>(tile.vectors, left));
-      run_lanes(*kernels, packed, call);
-    }
-  }
-
-  // Few groups at a time, all their lanes: phase planes are read while they are in L2, and each plane is written once.
-  // MobileNetV1 (AVX-512): 1.2 times faster on 112x112 and 56x56 than all groups tile by tile; 8192 floats lost 5 %.
-  void run_groups(const Frame& frame, const float* source, const LaneCall& base) const {
-    const int threads = frame.team->size();
-    const int64_t inputs = in->channels / op->groups, outputs = out->channels / op->groups;
-    const int64_t run = std::max<int64_t>(1, kGroupFloats / (inputs * (strided ? phase_floats() : in->plane)));
-    frame.team->run([&](int part) {
-      const int64_t begin = op->groups * part / threads, end = op->groups * (part + 1) / threads;
-      float* const planes = strided ? frame.arena + scratch->offset + begin * inputs * phase_floats() : nullptr;
-      LaneCall call = base;
-      for (int64_t g = begin; g < end; g += run) {
-        const int64_t stop = std::min(g + run, end);
-        if (strided) {  // always into the same planes of this thread; the stream's offsets count from the first group
-          copy_phases(source, planes, g * inputs, stop * inputs);
-          call.x = planes - g * inputs * phase_floats();
-        }
-        call.row_begin = g * outputs;
-        call.row_end = stop * outputs;
-        run_tiles(call, 0, static_cast<int64_t>(tiles.size()));
-      }
-    });
-  }
-
-  void resize() override { fill_mask(mask, *out); }
-
-  void run(const Frame& frame) const override {
-    const float* source = frame.arena + in->origin();
-    if (out->place < 0) zero_gaps(frame.arena + out->offset, *out);
-    const int threads = frame.team->size();
-    LaneCall base;
-    base.x = strided ? frame.arena + scratch->offset : source;
-    base.y = frame.arena + out->origin();
-    base.y_stride = out->plane;
-    base.residual = residual ? frame.arena + residual->origin() : nullptr;
-    base.residual_stride = residual ? residual->plane : 0;
-    base.mask = mask.data();
-    base.lo = lo;
-    base.hi = hi;
-    // With several threads a tile's last vector would look into phase planes that another one is writing.
-    if (by_group && (!strided || threads == 1)) return run_groups(frame, source, base);
-    if (strided) {
-      float* planes = frame.arena + scratch->offset;
-      frame.team->run([&](int part) {
-        const int64_t begin = in->channels * part / threads, end = in->channels * (part + 1) / threads;
-        copy_phases(source, planes + begin * phase_floats(), begin, end);
-      });
-    }
-    const int64_t n = static_cast<int64_t>(tiles.size());
-    const bool by_tiles = n >= 2 * threads;
-    frame.team->run([&](int part) {
-      LaneCall call = base;
-      call.part = by_tiles ? 0 : part;
-      call.parts = by_tiles ? 1 : threads;
-      run_tiles(call, by_tiles ? n * part / threads : 0, by_tiles ? n * (part + 1) / threads : n);
-    });
-  }
-};
-
 constexpr int64_t kCacheLineFloats = 16;
 constexpr int64_t kSparseTile = 8192;  // floats of X: it is read once a row, so it should stay in L1 (32 KiB)
 constexpr int64_t kBlockTile = 32768;  // once in four rows: L2 will do
-constexpr double kLeastEntries = 12;   // of a row in a K block: partial sums cost about four entries' worth
+// Of an image's operands, one a tap, which four rows at a time read again: L1. The stem of ResNet-50 with aligned
+// operands (plane_a_column): 1.05 times faster with 4 vectors than unaligned with 6; 3, 5 and 6 vectors: 1.01 to 1.04.
+constexpr int64_t kImageTile = 9728;
+constexpr double kLeastEntries = 12;  // of a row in a K block: partial sums cost about four entries' worth
 // 1x1 layers have no halo: a shorter tile over more channels reads less of the partial sums. ResNet-50 at 90 % with
 // AVX-512, 1x1 layers of the third stage: 112 lanes and 16 entries 1.07 times faster than 224 and 12; 3x3 layers lost.
 constexpr int64_t kPointwiseLanes = 112;
 constexpr double kPointwiseEntries = 16;
 constexpr double kLeastDensity = 1e-3;
-constexpr int64_t kLeastDenseChannels = 4;
 
 // Channels a K block: the tile of X should stay in cache, but a row of a block should have `least_entries` or reading
 // and writing the partial sums costs more than it saves, and 16-bit offsets want a block within kNarrowSpan floats.
 int64_t channels_per_block(PackedRows::Kind kind, int64_t channels, int64_t tile_floats, int64_t plane,
                            double entries_per_channel, double least_entries, int64_t extent) {
   const int64_t target = kind == PackedRows::Kind::sparse ? kSparseTile : kBlockTile;
+  const bool dense = kind == PackedRows::Kind::dense;
   int64_t block = std::max<int64_t>(1, target / std::max<int64_t>(1, std::min(tile_floats, plane)));
   const int64_t least = static_cast<int64_t>(least_entries / std::max(entries_per_channel, kLeastDensity)) + 1;
-  if (kind != PackedRows::Kind::dense) block = std::max(block, least);
-  const int64_t narrow = (kNarrowSpan - 1 - extent) / std::max<int64_t>(1, plane);
-  if (narrow >= std::max<int64_t>(1, kind == PackedRows::Kind::dense ? kLeastDenseChannels : least / 2))
-    block = std::min(block, narrow);
+  if (!dense) block = std::max(block, least);
+  // All rows of a dense weight share one list of offsets: their width does not matter.
+  const int64_t narrow = dense ? channels : (kNarrowSpan - 1 - extent) / std::max<int64_t>(1, plane);
+  if (narrow >= std::max<int64_t>(1, least / 2)) block = std::min(block, narrow);
   if (block * 10 >= channels * 7)  // one block rather than two of which the second is short
     block = narrow >= channels || narrow < 1 ? channels : std::min(block, channels);
   const int64_t blocks = (channels + block - 1) / block;
@@ -272,7 +103,7 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   int64_t channel_stride = in.plane,
           reach = (node.kernel[0] - 1) * node.dilation[0] * in.row + (node.kernel[1] - 1) * node.dilation[1];
   if (spec.strided) {
-    step->phases = find_phases(node, out);
+    step->phases = find_phases(node, in, out);
     channel_stride = static_cast<int64_t>(step->phases.rows.size() * step->phases.columns.size()) * step->phases.plane;
     reach = channel_stride;
   }
@@ -283,8 +114,14 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   const bool pointwise = w.kind == PackedRows::Kind::sparse && taps == 1;
   int most = packed.max_vectors(context.kernels);
   if (pointwise) most = std::min(most, static_cast<int>(kPointwiseLanes / width));
+  const int fit = static_cast<int>(kImageTile / (taps * channels * width));
+  if (step->phases.plane_a_column && fit >= 3) most = std::min(most, fit);
   step->tiles = split_tiles(out.lanes(), width, most);
-  const int64_t tile_floats = int64_t{step->tiles[0].vectors} * width + reach;
+  int64_t tile_floats = int64_t{step->tiles[0].vectors} * width + reach;
+  if (spec.strided)  // a stretch of every phase plane
+    tile_floats = step->phase_floats() / step->phases.plane *
+                  (int64_t{step->tiles[0].vectors} * width +
+                   (node.kernel[0] - 1) * node.dilation[0] / node.stride[0] * out.row + node.kernel[1]);
   const double entries = static_cast<double>(w.kept) / static_cast<double>(out.channels * channels);
   int64_t copied = 0;  // channels a K block
   if (w.kind == PackedRows::Kind::sparse && taps > 1 && node.groups == 1 && width == kCacheLineFloats) {

@@ -3,6 +3,7 @@
 // costs far less than kw scalar steps an output with edge tests did (3x3/2 at 112x112, 64 channels, AVX-512: 1.8 ms).
 #pragma once
 #include "kernels.h"
+#include "phase_impl.h"
 #include "simd.h"
 
 namespace gossamer {
@@ -62,7 +63,8 @@ void pool(const PoolArgs& a) {
       }
       const int64_t step = a.stride[1];
       if (Max) {
-        for (int64_t ow = 0; ow < a.out_width; ++ow) out[ow] = folded[ow * step];
+        for (int64_t ow = step == 2 ? even_lanes(folded, out, a.out_width) : 0; ow < a.out_width; ++ow)
+          out[ow] = folded[ow * step];
       } else if (a.include_pad) {
         const float count = (float)(a.kernel[0] * a.kernel[1]);
         for (int64_t ow = 0; ow < a.out_width; ++ow) out[ow] = folded[ow * step] / count;

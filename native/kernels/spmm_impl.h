@@ -37,6 +37,20 @@ GSM_INLINE void finish(V (&acc)[T], float* y, const uint32_t* mask, V lo, V hi) 
   for (int t = 0; t < T; ++t) store(y + t * L, acc[t]);
 }
 
+// The stream is fetched so many entries ahead: most of it comes from beyond L2. With weights in huge pages and four
+// offsets a load, ResNet-50 at 90 % ran 1.03 times faster than without (7x7 layers 1.04), at 80 % 1.06 times.
+// Lost: the next tile's residual fetched to L2 (no gain over the next row's to L1, without which sums run 1.25 times
+// slower), and operands across cache lines put together from two aligned reads by a shuffle (1.1 times slower).
+constexpr int64_t kEntriesAhead = 512;
+
+template <int T>
+GSM_INLINE void add_entry(V (&acc)[T], float value, const float* x) {
+  const V w = splat(value);
+  const float* p = in_register(x);
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) acc[t] = fma(w, load(p + t * L), acc[t]);
+}
+
 template <int T, typename Offset>
 void spmm_tile(const SpmmArgs& a) {
   const Offset* offsets = static_cast<const Offset*>(a.offsets);
@@ -72,26 +86,32 @@ void spmm_tile(const SpmmArgs& a) {
 #pragma GCC unroll 16
       for (int t = 0; t < T; ++t) acc[t] = load(y + t * L);
     }
-    if constexpr (T <= 4) {  // few accumulators do not cover the latency of the multiply-add: two chains
-      V other[T] = {};
-      for (; i + 1 < end; i += 2) {
-        const V w0 = splat(values[i]), w1 = splat(values[i + 1]);
-        const float* p0 = in_register(x + offsets[i]);
-        const float* p1 = in_register(x + offsets[i + 1]);
-#pragma GCC unroll 16
-        for (int t = 0; t < T; ++t) {
-          acc[t] = fma(w0, load(p0 + t * L), acc[t]);
-          other[t] = fma(w1, load(p1 + t * L), other[t]);
-        }
-      }
-#pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) acc[t] += other[t];
+    for (uint32_t ahead = i; ahead < end; ahead += 16) {
+      __builtin_prefetch(values + ahead + kEntriesAhead);
+      __builtin_prefetch(offsets + ahead + kEntriesAhead);
     }
-    for (; i < end; ++i) {
-      const V w = splat(values[i]);
-      const float* p = in_register(x + offsets[i]);
+    constexpr bool kTwoChains = T <= 4;  // few accumulators do not cover the latency of the multiply-add
+    V second[T] = {};
+    V(&odd)[T] = kTwoChains ? second : acc;
+    if constexpr (sizeof(Offset) == 2) {  // four offsets in one load: loads are what bounds
+      for (; i + 3 < end; i += 4) {
+        uint64_t four;
+        __builtin_memcpy(&four, offsets + i, sizeof four);
+        add_entry<T>(acc, values[i], x + (four & 0xFFFF));
+        add_entry<T>(odd, values[i + 1], x + (four >> 16 & 0xFFFF));
+        add_entry<T>(acc, values[i + 2], x + (four >> 32 & 0xFFFF));
+        add_entry<T>(odd, values[i + 3], x + (four >> 48));
+      }
+    } else {
+      for (; i + 1 < end; i += 2) {
+        add_entry<T>(acc, values[i], x + offsets[i]);
+        add_entry<T>(odd, values[i + 1], x + offsets[i + 1]);
+      }
+    }
+    for (; i < end; ++i) add_entry<T>(acc, values[i], x + offsets[i]);
+    if constexpr (kTwoChains) {
 #pragma GCC unroll 16
-      for (int t = 0; t < T; ++t) acc[t] = fma(w, load(p + t * L), acc[t]);
+      for (int t = 0; t < T; ++t) acc[t] += second[t];
     }
     if (a.last) {
       finish<T>(acc, y, mask, lo, hi);
