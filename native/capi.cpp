@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <exception>
-#include <locale>
 #include <mutex>
 #include <new>
-#include <sstream>
 
 #include "check.h"
+#include "describe.h"
 #include "executor.h"
 #include "network.h"
 
@@ -82,80 +81,6 @@ gsm_status guarded(F&& f) noexcept {
 
 void expect_pointer(const void* pointer, const char* name) {
   if (pointer == nullptr) fail(argument, "expected '", name, "', got a null pointer");
-}
-
-void write_string(std::ostream& out, std::string_view s) {
-  static const char digits[] = "0123456789abcdef";
-  out << '"';
-  for (char c : s) {
-    auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out << '\\' << c;
-    } else if (byte < 0x20) {
-      out << "\\u00" << digits[byte >> 4] << digits[byte & 15];
-    } else {
-      out << c;
-    }
-  }
-  out << '"';
-}
-
-void write_strings(std::ostream& out, const std::vector<std::string>& list) {
-  out << '[';
-  for (size_t i = 0; i < list.size(); ++i) {
-    if (i != 0) out << ", ";
-    write_string(out, list[i]);
-  }
-  out << ']';
-}
-
-std::ostringstream json_stream() {
-  std::ostringstream out;
-  out.imbue(std::locale::classic());  // '.' in numbers whatever the program's locale is
-  out.precision(9);
-  return out;
-}
-
-std::string build_info() {
-  std::vector<std::string> available = available_isas();
-  std::ostringstream out = json_stream();
-  out << "{\"version\": ";
-  write_string(out, GOSSAMER_VERSION);
-  out << ", \"compiler\": ";
-  write_string(out, __VERSION__);
-  out << ", \"isas_built\": ";
-  write_strings(out, built_isas());
-  out << ", \"isas_available\": ";
-  write_strings(out, available);
-  out << ", \"isa\": ";
-  write_string(out, available.empty() ? "" : available.front());
-  out << "}";
-  return out.str();
-}
-
-std::string describe(const gsm_session& session) {
-  std::ostringstream out = json_stream();
-  out << "{\"isa\": ";
-  write_string(out, session.plan->isa());
-  out << ", \"threads\": " << session.threads << ", \"arena_bytes\": " << session.plan->arena_bytes()
-      << ", \"weight_bytes\": " << session.plan->weight_bytes() << ", \"layers\": [";
-  bool first = true;
-  for (const LayerInfo& layer : session.plan->layers()) {
-    out << (first ? "" : ", ") << "{\"name\": ";
-    first = false;
-    write_string(out, layer.name);
-    out << ", \"op\": ";
-    write_string(out, layer.op);
-    out << ", \"kernel\": ";
-    write_string(out, layer.kernel);
-    out << ", \"reason\": ";
-    write_string(out, layer.reason);
-    out << ", \"macs\": " << layer.macs << ", \"macs_dense\": " << layer.macs_dense
-        << ", \"num_kept\": " << layer.num_kept << ", \"num_weights\": " << layer.num_weights
-        << ", \"bytes\": " << layer.bytes << ", \"seconds\": " << layer.seconds << "}";
-  }
-  out << "]}";
-  return out.str();
 }
 
 void check_size(const char* what, int64_t size, const Range& range) {
@@ -244,14 +169,29 @@ const char* gsm_manifest(const gsm_file* file) { return file == nullptr ? "" : f
 
 gsm_status gsm_plan(const gsm_file* file, int threads, int64_t max_batch, const char* isa, size_t max_bytes,
                     gsm_session** out) {
+  gsm_options options = GSM_OPTIONS;
+  options.threads = threads;
+  options.max_batch = max_batch;
+  options.isa = isa;
+  options.max_bytes = max_bytes;
+  return gsm_plan_with(file, &options, out);
+}
+
+gsm_status gsm_plan_with(const gsm_file* file, const gsm_options* asked, gsm_session** out) {
   return guarded([&] {
     using gossamer::argument;
     using gossamer::fail;
     gossamer::expect_pointer(out, "out");
     *out = nullptr;
     gossamer::expect_pointer(file, "file");
+    gossamer::expect_pointer(asked, "options");
+    if (asked->size < sizeof(gsm_options))
+      fail(argument, "expected options of at least ", sizeof(gsm_options), " bytes, got ", asked->size,
+           "; begin with GSM_OPTIONS");
+    const int threads = asked->threads;
     if (threads < 1 || threads > GSM_MAX_THREADS)
       fail(argument, "expected threads from 1 to ", GSM_MAX_THREADS, ", got ", threads);
+    const int64_t max_batch = asked->max_batch;
     if (max_batch < 0) fail(argument, "expected max_batch >= 0 (0: the network's own), got ", max_batch);
     auto session = std::make_unique<gsm_session>();
     session->file = file->file;
@@ -269,8 +209,10 @@ gsm_status gsm_plan(const gsm_file* file, int threads, int64_t max_batch, const 
       session->batch.most = options.max_batch = max_batch;
     }
     options.threads = threads;
-    options.isa = isa == nullptr ? "" : isa;
-    options.max_bytes = max_bytes;
+    options.isa = asked->isa == nullptr ? "" : asked->isa;
+    options.max_bytes = asked->max_bytes;
+    options.tune = asked->tune != 0;
+    options.pin = asked->pin != 0;
     session->plan = gossamer::Plan::make(file->file, options);
     *out = session.release();
   });
@@ -362,7 +304,7 @@ gsm_status gsm_describe(gsm_session* session, const char** json) {
     gossamer::expect_pointer(session, "session");
     gossamer::expect_pointer(json, "json");
     std::lock_guard<std::mutex> lock(session->mutex);
-    session->description = gossamer::describe(*session);
+    session->description = gossamer::describe_plan(*session->plan, session->threads);
     *json = session->description.c_str();
   });
 }

@@ -64,6 +64,23 @@ GSM_API gsm_status gsm_plan(const gsm_file* file, int threads, int64_t max_batch
                             gsm_session** out);
 GSM_API void gsm_free(gsm_session* session);
 
+/* The same with more options: set what you need in one that began as GSM_OPTIONS. `size` tells which fields there are;
+ * later versions add fields at the end, whose zero is the behaviour of before.
+ *   tune  not 0: measure what might run in each layer (some milliseconds a layer) and take the fastest. What was
+ *         measured is kept in a cache: $GOSSAMER_CACHE_DIR, $XDG_CACHE_HOME/gossamer or ~/.cache/gossamer. Without it
+ *         no cache is read: plans depend on the file and the options alone.
+ *   pin   not 0: every thread but the caller's stays on one CPU of those that the process may use. */
+typedef struct {
+  size_t size; /* sizeof(gsm_options) */
+  int threads;
+  int64_t max_batch;
+  const char* isa;
+  size_t max_bytes;
+  int tune, pin;
+} gsm_options;
+#define GSM_OPTIONS {sizeof(gsm_options), 1, 0, NULL, 0, 0, 0}
+GSM_API gsm_status gsm_plan_with(const gsm_file* file, const gsm_options* options, gsm_session** out);
+
 /* Ports, in the order of the manifest. Names live as long as the session; NULL for an index out of range. */
 GSM_API size_t gsm_num_inputs(const gsm_session* session);
 GSM_API size_t gsm_num_outputs(const gsm_session* session);
@@ -99,9 +116,11 @@ GSM_API gsm_status gsm_profile(gsm_session* session, int64_t batch, int64_t leng
                                float* const* outputs);
 GSM_API gsm_status gsm_reset(gsm_session* session);
 
-/* JSON {"isa", "threads", "arena_bytes", "weight_bytes", "layers": [{"name", "op", "kernel", "reason", "macs",
- * "macs_dense", "num_kept", "num_weights", "bytes", "seconds"}]}. The text lives until the next gsm_describe of this
- * session, or its end. */
+/* JSON {"isa", "threads", "arena_bytes", "weight_bytes", "remarks": [...], "layers": [{"name", "op", "kernel",
+ * "reason", "macs", "macs_dense", "num_kept", "num_weights", "bytes", "seconds", "candidates": [{"name",
+ * "estimated_us", "measured_us", "work": [...]}]}]}. remarks: what is worth knowing about the plan, such as a cache
+ * that cannot be written. candidates: what the layer might run as; 0 microseconds where nobody knows. The text lives
+ * until the next gsm_describe of this session, or its end. */
 GSM_API gsm_status gsm_describe(gsm_session* session, const char** json);
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 #include "conv_step.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 
 namespace gossamer {
@@ -145,7 +146,20 @@ LaneCall ConvStep::begin(const Frame& frame) const {
   base.mask = mask.data();
   base.lo = lo;
   base.hi = hi;
+  base.finite = !packed.guarded || finite(frame);
   return base;
+}
+
+// Every thread looks at its share of the input.
+bool ConvStep::finite(const Frame& frame) const {
+  const float* source = frame.arena + in->origin();
+  const int threads = frame.team->size();
+  std::atomic<bool> all{true};
+  frame.team->run([&](int part) {
+    const int64_t begin = in->channels * part / threads, end = in->channels * (part + 1) / threads;
+    if (!surely_finite(*kernels, source + begin * in->plane, (end - begin) * in->plane)) all = false;
+  });
+  return all;
 }
 
 void ConvStep::copy_all_phases(const Frame& frame) const {
@@ -203,6 +217,7 @@ bool run_behind(Step& first, Step& second) {
   auto& leader = static_cast<ConvStep&>(first);
   auto& follower = static_cast<ConvStep&>(second);
   if (leader.by_group || follower.by_group || !(leader.tiles == follower.tiles)) return false;
+  if (follower.packed.guarded) return false;  // it looks at its whole input first
   leader.behind = &follower;
   follower.led = true;
   return true;

@@ -40,7 +40,8 @@ struct ConvStep final : Step {
   int64_t phase_floats() const;  // of a channel
 
  private:
-  LaneCall begin(const Frame& frame) const;  // clears the gaps of the output
+  LaneCall begin(const Frame& frame) const;  // clears the gaps of the output, looks at the input where it must
+  bool finite(const Frame& frame) const;
   void copy_phases(const float* x, float* y, int64_t begin, int64_t end) const;
   bool run_tile(LaneCall& call, size_t index) const;  // false: behind the last lane of the present length
   void run_groups(const Frame& frame, const float* source, const LaneCall& base) const;

@@ -46,11 +46,11 @@ size_t memory_limit(size_t asked) {
 class RunningPlan final : public Plan {
  public:
   RunningPlan(std::shared_ptr<const File> file, const PlanOptions& options, const KernelTable* kernels)
-      : file_(std::move(file)), options_(options), kernels_(kernels), team_(options.threads) {
+      : file_(std::move(file)), options_(options), kernels_(kernels), team_(options.threads, options.pin) {
     Budget budget(memory_limit(options.max_bytes));
     batch_ = batch_range(net(), options.max_batch);
     length_ = length_range(net());
-    program_ = plan_network(net(), *kernels_, options_, budget);
+    program_ = plan_network(net(), *kernels_, options_, team_, budget);
     const size_t floats = static_cast<size_t>(program_.arena_floats + kAlign);
     void* memory = nullptr;
     // Whole huge pages from 1 MiB on: channels of an image lie kilobytes apart, so that every row of a kernel touches
@@ -110,6 +110,7 @@ class RunningPlan final : public Plan {
   }
 
   const std::vector<LayerInfo>& layers() const override { return program_.layers; }
+  const std::vector<std::string>& remarks() const override { return program_.remarks; }
   std::string isa() const override { return kernels_->name; }
   size_t arena_bytes() const override { return static_cast<size_t>(program_.arena_floats) * sizeof(float); }
   size_t weight_bytes() const override { return program_.weight_bytes; }

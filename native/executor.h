@@ -16,6 +16,15 @@ struct PlanOptions {
   int64_t max_batch = 0;  // largest batch that run() takes; 0: the network's own
   std::string isa;        // "", "portable", "avx2", "avx512", "neon": "" = best that this CPU has
   size_t max_bytes = 0;   // 0: no limit; else a plan whose arena and packed weights need more throws Error{memory}
+  bool tune = false;      // measure the candidates of every layer, or take what a cache says was measured
+  bool pin = false;       // every worker thread stays on one CPU of the process's set
+  int candidate = 0;      // of each layer, by rising estimate, the last where there are fewer: for tests; not with tune
+};
+
+struct CandidateInfo {  // what a layer might have been; microseconds, 0 where nobody knows
+  std::string name;
+  double estimated = 0, measured = 0;
+  std::vector<double> work;  // costs.h
 };
 
 struct LayerInfo {                       // one row a node of the network, in order; fused nodes say into which
@@ -23,6 +32,7 @@ struct LayerInfo {                       // one row a node of the network, in or
   int64_t macs_dense = 0, macs = 0;      // of one example
   int64_t num_kept = 0, num_weights = 0, bytes = 0;  // bytes: packed weight in memory
   double seconds = 0;                                // of the last profiled run, 0 if none
+  std::vector<CandidateInfo> candidates;             // by rising estimate
 };
 
 // batch, length: 0 where the network has no such free dimension (any number is taken then).
@@ -35,6 +45,7 @@ class Plan {
   virtual void run(int64_t batch, int64_t length, const void* const* inputs, float* const* outputs, bool profile) = 0;
   virtual void reset() = 0;  // states become zero
   virtual const std::vector<LayerInfo>& layers() const = 0;
+  virtual const std::vector<std::string>& remarks() const = 0;
   virtual std::string isa() const = 0;
   virtual size_t arena_bytes() const = 0;
   virtual size_t weight_bytes() const = 0;

@@ -85,12 +85,20 @@ class File {
 
 class Session {
  public:
-  Session(const File& file, int threads, int64_t max_batch, const std::string& isa, size_t max_bytes) {
+  Session(const File& file, int threads, int64_t max_batch, const std::string& isa, size_t max_bytes, bool tune,
+          bool pin) {
+    gsm_options options = GSM_OPTIONS;
+    options.threads = threads;
+    options.max_batch = max_batch;
+    options.isa = isa.c_str();
+    options.max_bytes = max_bytes;
+    options.tune = tune;
+    options.pin = pin;
     gsm_session* session = nullptr;
     gsm_status status;
     {
       nb::gil_scoped_release release;
-      status = gsm_plan(file.get(), threads, max_batch, isa.c_str(), max_bytes, &session);
+      status = gsm_plan_with(file.get(), &options, &session);
     }
     check(status);
     session_.reset(session);
@@ -266,8 +274,9 @@ NB_MODULE(_native, m) {
 
   nb::class_<Session>(m, "Session",
                       "A plan of a file with its memory; calls from several threads run one after the other.")
-      .def(nb::init<const File&, int, int64_t, const std::string&, size_t>(), nb::arg("file"), nb::arg("threads") = 1,
-           nb::arg("max_batch") = 0, nb::arg("isa") = "", nb::arg("max_bytes") = 0,
+      .def(nb::init<const File&, int, int64_t, const std::string&, size_t, bool, bool>(), nb::arg("file"),
+           nb::arg("threads") = 1, nb::arg("max_batch") = 0, nb::arg("isa") = "", nb::arg("max_bytes") = 0,
+           nb::arg("tune") = false, nb::arg("pin") = false,
            "0 stands for: the network's own range, the machine's memory; an empty isa for the best one.")
       .def("input_shapes", &Session::input_shapes, nb::arg("batch"), nb::arg("length") = 0)
       .def("output_shapes", &Session::output_shapes, nb::arg("batch"), nb::arg("length") = 0)

@@ -72,12 +72,13 @@ struct TileCopy {
 };
 constexpr int64_t kCopyFloats = 9216;  // of a K block: 36 of 48 KiB of L1; 64 KiB lost a fifth
 
-// A matrix packed for one of the two lane kernels, with its choice and the reason.
+// A matrix packed for one of the two lane kernels (lane_choice.h).
 struct PackedRows {
   enum class Kind { sparse, blocks, dense } kind = Kind::sparse;
   SparseStream stream;
   BlockStream blocks;
-  TileCopy copy;  // sparse only
+  TileCopy copy;         // sparse only
+  bool guarded = false;  // dense, of a sparse weight: dropped weights are -0 and must count nothing
   std::vector<float> bias;
   int64_t rows = 0;
   int max_vectors(const KernelTable& kernels) const {
@@ -95,21 +96,14 @@ struct LaneCall {  // one tile of lanes
   int vectors = 0, part = 0, parts = 1;  // rows of this part only
   int64_t row_begin = 0, row_end = -1;   // of a sparse stream in one part: these places of its order only; -1: all
   float lo = 0, hi = 0;
+  bool finite = true;  // else x holds NaN or infinity, which dropped weights must not meet
 };
 void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call);
+// Whether x holds neither NaN nor infinity; false also for finite numbers whose sum overflows (x is read once).
+bool surely_finite(const KernelTable& kernels, const float* x, int64_t n);
 
-// A weight as the planner weighs it. Dense is chosen above kDenseAbove.
-struct Weighed {
-  PackedRows::Kind kind = PackedRows::Kind::dense;
-  SparseRows rows;            // sparse, blocks
-  std::vector<float> matrix;  // dense
-  int64_t kept = 0, total = 0;
-  std::string reason;
-};
 std::string grouped(int64_t n);                // 419,430
 std::string kept_share(const Weight& weight);  // "419,430 of 4,194,304 weights kept (10 %)"
-constexpr double kDenseAbove = 0.6;
-Weighed weigh(const Weight& weight, Budget& budget);
 
 // Whether every `height` rows keep the same columns (r x 1 blocks with height | r).
 bool rows_share_columns(const SparseRows& rows, int64_t height);

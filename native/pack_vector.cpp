@@ -206,7 +206,7 @@ void pack_bundles(PackedVector& out, const Weight& weight, Budget& budget) {
 
 }  // namespace
 
-PackedVector pack_vector(const Weight& weight, Budget& budget) {
+PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKernel* kernel) {
   if (weight.num_kept >= int64_t{1} << 31)
     throw Error{Error::Kind::plan,
                 "expected fewer than 2^31 kept weights in a layer, got " + std::to_string(weight.num_kept)};
@@ -241,8 +241,9 @@ PackedVector pack_vector(const Weight& weight, Budget& budget) {
     pack_blocks_of(out, rows, 8, budget);
   else if (weight.num_kept > 0 && rows_share(rows, 4))
     pack_blocks_of(out, rows, 4, budget);
-  else if (static_cast<double>(weight.num_kept) >
-           kBitmapAbove * static_cast<double>(out.rows) * static_cast<double>(out.width))
+  else if (kernel != nullptr ? *kernel == kBitmap
+                             : static_cast<double>(weight.num_kept) >
+                                   kBitmapAbove * static_cast<double>(out.rows) * static_cast<double>(out.width))
     pack_bitmap(out, rows, budget);
   else
     pack_rows_of(out, rows, budget);

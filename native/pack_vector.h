@@ -27,6 +27,7 @@ struct PackedVector {
 // 190 / 240, 30 % 300 / 270, 50 % 560 / 350.
 constexpr double kBitmapAbove = 0.25;
 
-PackedVector pack_vector(const Weight& weight, Budget& budget);
+// kernel: kRows or kBitmap instead of the one that kBitmapAbove tells, where either is possible; null: that one.
+PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKernel* kernel = nullptr);
 
 }  // namespace gossamer

@@ -5,6 +5,9 @@
 #include <cassert>
 #include <map>
 #include <numeric>
+#include <optional>
+
+#include "tuner.h"
 
 namespace gossamer {
 namespace {
@@ -15,8 +18,8 @@ constexpr int64_t kChunk = 32;
 
 class Planner {
  public:
-  Planner(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget)
-      : net_(net), kernels_(kernels), options_(options), budget_(budget) {}
+  Planner(const Network& net, const KernelTable& kernels, const PlanOptions& options, Team& team, Budget& budget)
+      : net_(net), kernels_(kernels), options_(options), team_(team), budget_(budget) {}
 
   Program plan() {
     const FreeDims free = free_dims(net_);
@@ -122,12 +125,16 @@ class Planner {
   }
 
   void make_steps(const Fusions& fusions) {
+    std::optional<Tuner> tuner;
+    if (options_.tune) tuner.emplace(kernels_, team_, program_.arena_floats);
     for (const Component& component : program_.components) {
       for (int i = component.begin; i < component.end; ++i) {
         const Spec& spec = specs_[static_cast<size_t>(i)];
         Context context{net_, kernels_, program_.slots, budget_};
         context.threads = options_.threads;
         context.chunk = component.chunk;
+        context.tuner = tuner ? &*tuner : nullptr;
+        context.candidate = options_.candidate;
         program_.steps.push_back(make_step(context, spec));
         if (!spec.led) continue;
         const auto& steps = program_.steps;
@@ -135,6 +142,10 @@ class Planner {
           program_.layers[static_cast<size_t>(spec.node)].reason +=
               "; tile by tile behind " + node(specs_[static_cast<size_t>(i) - 1].node).name;
       }
+    }
+    if (tuner) {
+      tuner->save();
+      program_.remarks = tuner->remarks();
     }
     for (size_t i = 0; i < fusions.head.size(); ++i) {
       if (fusions.head[i] == static_cast<int>(i)) continue;
@@ -193,6 +204,7 @@ class Planner {
   const Network& net_;
   const KernelTable& kernels_;
   const PlanOptions& options_;
+  Team& team_;
   Budget& budget_;
   Program program_;
   std::vector<Spec> specs_;
@@ -201,9 +213,10 @@ class Planner {
 
 }  // namespace
 
-Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget) {
+Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Team& team,
+                     Budget& budget) {
   assert(kAlign % kernels.lanes == 0);  // whole vectors stay inside of slots and planes
-  return Planner(net, kernels, options, budget).plan();
+  return Planner(net, kernels, options, team, budget).plan();
 }
 
 }  // namespace gossamer

@@ -121,6 +121,7 @@ struct Program {
   std::vector<Component> components;
   std::vector<int> component_of;  // of a value
   std::vector<LayerInfo> layers;
+  std::vector<std::string> remarks;  // about the plan as a whole
   int64_t arena_floats = 0;
   size_t weight_bytes = 0;
   int64_t length = 0;  // present one; 0: the network has none
@@ -137,6 +138,7 @@ FreeDims free_dims(const Network& net);
 // Shapes of all values of one example; errors as those of run_shapes (executor.h).
 std::vector<std::vector<int64_t>> example_shapes(const Network& net, int64_t length);
 
+class Tuner;      // tuner.h
 struct Context {  // what the makers of steps need
   const Network& net;
   const KernelTable& kernels;
@@ -144,10 +146,13 @@ struct Context {  // what the makers of steps need
   Budget& budget;
   int threads = 1;
   int64_t chunk = 1;                                                               // of the component
+  Tuner* tuner = nullptr;                                                          // null: choices are estimated
+  int candidate = 0;                                                               // PlanOptions
   const Slot& slot(int index) const { return slots[static_cast<size_t>(index)]; }  // stays where it is
 };
 
-Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Budget& budget);
+Program plan_network(const Network& net, const KernelTable& kernels, const PlanOptions& options, Team& team,
+                     Budget& budget);
 
 // fusions.cpp
 struct Chain {  // a convolution, linear layer or add with what follows it in the same kernel

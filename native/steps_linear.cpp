@@ -2,8 +2,7 @@
 // [inputs][lanes], on which the convolution's kernels run; a weight then costs one vector instead of one gather.
 #include <algorithm>
 
-#include "pack_rows.h"
-#include "vector_product.h"
+#include "tuner.h"
 
 namespace gossamer {
 namespace {
@@ -24,7 +23,8 @@ struct LinearStep final : Step {
   const KernelTable* kernels = nullptr;
   const Slot *in = nullptr, *out = nullptr, *scratch = nullptr;
   int64_t inputs = 0, outputs = 0, lanes = 0;
-  PackedRows packed;  // for several rows
+  PackedRows packed;     // for several rows
+  int tile_vectors = 1;  // of a pass over them
   std::vector<float> bias;
   VectorProduct vector;     // for one row; empty where an example has more
   int64_t most_narrow = 0;  // rows that run on the streams of `vector`, interleaved
@@ -68,12 +68,12 @@ struct LinearStep final : Step {
       call.hi = hi;
       for (int64_t t = tiles * part / threads; t < tiles * (part + 1) / threads; ++t) {
         const int64_t count = std::min(lanes, rows - t * lanes);
+        call.finite = !packed.guarded || surely_finite(*kernels, x + t * lanes * inputs, count * inputs);
         kernels->interleave(x + t * lanes * inputs, turned, count, inputs, lanes);
-        const int vectors = static_cast<int>((count + kernels->lanes - 1) / kernels->lanes),
-                  most = packed.max_vectors(*kernels);
-        for (int done = 0; done < vectors; done += most) {
+        const int vectors = static_cast<int>((count + kernels->lanes - 1) / kernels->lanes);
+        for (int done = 0; done < vectors; done += tile_vectors) {
           call.lane = int64_t{done} * kernels->lanes;
-          call.vectors = std::min(most, vectors - done);
+          call.vectors = std::min(tile_vectors, vectors - done);
           run_lanes(*kernels, packed, call);
         }
         kernels->deinterleave(result, y + t * lanes * outputs, count, outputs, lanes);
@@ -93,28 +93,30 @@ int64_t linear_scratch(const KernelTable& kernels, int64_t rows, int64_t inputs,
 }
 
 namespace {
-void pack_lanes(LinearStep& step, const Context& context, const Weight& weight, LayerInfo& info) {
+// Several rows: `step` without and then with their weights. Returns what was measured, in words.
+std::string add_lanes(LinearStep& step, const Context& context, const Weight& weight, int64_t rows, LayerInfo& info) {
   const Weighed w = weigh(weight, context.budget);
-  const int64_t most = std::max<int64_t>(1, kNarrowSpan / step.lanes);
-  const int64_t blocks = (step.inputs + most - 1) / most;
-  ColumnMap map;
-  map.channels = step.inputs;
-  map.block = (step.inputs + blocks - 1) / blocks;
-  map.channel_stride = step.lanes;
-  PackedRows& packed = step.packed;
-  packed.kind = w.kind;
-  packed.rows = step.outputs;
-  packed.bias = step.bias;
-  if (w.kind == PackedRows::Kind::sparse)
-    packed.stream = pack_sparse(w.rows, map, 1, context.budget);
-  else if (w.kind == PackedRows::Kind::blocks)
-    packed.blocks = pack_blocks(w.rows, map, context.budget);
-  else
-    packed.blocks = pack_dense(w.matrix, step.outputs, map, step.outputs, 0, context.budget);
-  info.kernel = w.kind == PackedRows::Kind::sparse   ? "spmm"
-                : w.kind == PackedRows::Kind::blocks ? "block_spmm"
-                                                     : "dense_gemm";
-  info.reason = w.reason;
+  LaneLayer layer;
+  layer.rows = layer.group_rows = step.outputs;
+  layer.lanes = rows;
+  layer.channels = step.inputs;
+  layer.channel_stride = layer.stored_lanes = step.lanes;
+  const auto make = [&](const LaneChoice& choice, Budget& budget) {
+    auto made = std::make_unique<LinearStep>(step);
+    made->tile_vectors = choice.vectors;
+    made->most_narrow = 0;
+    made->packed = pack_lanes(context.kernels, w, layer, choice, 1, budget);
+    made->packed.bias = step.bias;
+    return made;
+  };
+  const std::vector<LaneCandidate> candidates = lane_candidates(context.kernels, w, layer);
+  const auto [choice, measured] = pick_lanes(context, "linear", layer, w, candidates, context.chunk, info, make);
+  auto made = make(choice, context.budget);
+  step.packed = std::move(made->packed);
+  step.tile_vectors = made->tile_vectors;
+  info.kernel = lane_kernel(choice, "dense_gemm");
+  info.reason = lane_reason(w, candidates, choice, measured);
+  return measured;
 }
 }  // namespace
 
@@ -139,14 +141,22 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   }
   if (rows_per_example == 1) {
     step->vector = VectorProduct::make(weight, context.kernels, context.budget);
+    pick_vector_product(context, weight, step->vector, info, [&](const VectorProduct& product) {
+      auto made = std::make_unique<LinearStep>(*step);
+      made->vector = product;
+      return made;
+    });
     if (step->vector.interleaves()) step->most_narrow = std::min<int64_t>({8, step->lanes, most_rows});
   }
-  if (most_rows > std::max<int64_t>(1, step->most_narrow)) pack_lanes(*step, context, weight, info);
+  std::string measured;
+  if (most_rows > std::max<int64_t>(1, step->most_narrow))
+    measured = add_lanes(*step, context, weight, most_rows, info);
   if (rows_per_example == 1) {
     std::string batches;
     if (step->most_narrow > 1)
       batches = "; batches of 2 to " + std::to_string(step->most_narrow) + " interleave on the same weights";
     if (!info.kernel.empty()) batches += "; larger batches interleave on " + info.kernel;
+    if (!measured.empty()) batches += " (" + measured + ")";
     info.reason = step->vector.reason() + batches;
     info.kernel = step->vector.kernel();
   }

@@ -5,9 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#include "pack_rows.h"
 #include "strided.h"
-#include "vector_product.h"
+#include "tuner.h"
 
 namespace gossamer {
 namespace {
@@ -42,6 +41,7 @@ struct RecurrentStep final : Step {
   bool lstm = true, reverse = false;
   int64_t inputs = 0, hidden = 0, gates = 0, lanes = 0;
   PackedRows input;
+  int tile_vectors = 1;  // of a pass over the steps
   VectorProduct recurrent;
   std::vector<float> hidden_bias;  // gru: [3H], zero but for n
   Room room{0, 0, 0, 0, 0, 0};
@@ -53,11 +53,12 @@ struct RecurrentStep final : Step {
     const int64_t rows = x->shape[0] * frame.count;
     float *turned = scratch_at(frame, room.tile), *planes = scratch_at(frame, room.planes),
           *result = scratch_at(frame, room.from_x);
-    const int threads = frame.team->size(), most = input.max_vectors(*kernels);
+    const int threads = frame.team->size();
     for (int64_t row = 0; row < rows; row += lanes) {
       const int64_t count = std::min(lanes, rows - row);
       const int vectors = static_cast<int>((count + kernels->lanes - 1) / kernels->lanes);
       kernels->transpose(at(frame, *x) + row * inputs, inputs, turned, lanes, count, inputs);
+      const bool finite = !input.guarded || surely_finite(*kernels, at(frame, *x) + row * inputs, count * inputs);
       frame.team->run([&](int part) {
         LaneCall call;
         call.x = turned;
@@ -67,9 +68,10 @@ struct RecurrentStep final : Step {
         call.hi = std::numeric_limits<float>::infinity();
         call.part = part;
         call.parts = threads;
-        for (int done = 0; done < vectors; done += most) {
+        call.finite = finite;
+        for (int done = 0; done < vectors; done += tile_vectors) {
           call.lane = int64_t{done} * kernels->lanes;
-          call.vectors = std::min(most, vectors - done);
+          call.vectors = std::min(tile_vectors, vectors - done);
           run_lanes(*kernels, input, call);
         }
       });
@@ -182,35 +184,43 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   step->lanes = tile_lanes(rows, step->inputs, step->gates);
   step->room = Room(step->inputs, step->gates, step->hidden, step->lanes, rows, context.chunk);
 
-  Weighed w = weigh(input, context.budget);
-  info.num_kept = w.kept;
-  info.num_weights = w.total;
-  info.reason = "x: " + w.reason;
-  ColumnMap map;
-  map.channels = step->inputs;
-  map.channel_stride = step->lanes;
-  const int64_t most = std::max<int64_t>(1, kNarrowSpan / step->lanes), blocks = (step->inputs + most - 1) / most;
-  map.block = (step->inputs + blocks - 1) / blocks;
-  PackedRows& packed = step->input;
-  packed.kind = w.kind;
-  packed.rows = step->gates;
-  packed.bias = optional_vector(net, node.bias, context.budget);
-  switch (w.kind) {
-    case PackedRows::Kind::sparse: packed.stream = pack_sparse(w.rows, map, context.threads, context.budget); break;
-    case PackedRows::Kind::blocks: packed.blocks = pack_blocks(w.rows, map, context.budget); break;
-    case PackedRows::Kind::dense:
-      packed.blocks = pack_dense(w.matrix, step->gates, map, step->gates, 0, context.budget);
-  }
-
   step->recurrent = VectorProduct::make(hidden, context.kernels, context.budget);
-  info.num_kept += step->recurrent.kept();
-  info.num_weights += step->gates * step->hidden;
-  info.reason += "; h: " + step->recurrent.reason();
   if (!step->lstm) {
     step->hidden_bias.assign(static_cast<size_t>(step->gates), 0.0f);
     const std::vector<float> last = optional_vector(net, node.hidden_bias, context.budget);
     std::copy(last.begin(), last.end(), step->hidden_bias.end() - static_cast<std::ptrdiff_t>(last.size()));
   }
+
+  const Weighed w = weigh(input, context.budget);
+  info.num_kept = w.kept;
+  info.num_weights = w.total;
+  LaneLayer layer;
+  layer.rows = layer.group_rows = step->gates;
+  layer.lanes = rows;
+  layer.channels = step->inputs;
+  layer.channel_stride = layer.stored_lanes = step->lanes;
+  const std::vector<float> bias = optional_vector(net, node.bias, context.budget);
+  const auto make = [&](const LaneChoice& choice, Budget& budget) {
+    auto made = std::make_unique<RecurrentStep>(*step);
+    made->tile_vectors = choice.vectors;
+    made->input = pack_lanes(context.kernels, w, layer, choice, context.threads, budget);
+    made->input.bias = bias;
+    return made;
+  };
+  const std::vector<LaneCandidate> candidates = lane_candidates(context.kernels, w, layer);
+  const auto [choice, measured] =
+      pick_lanes(context, step->lstm ? "lstm" : "gru", layer, w, candidates, context.chunk, info, make);
+  step = make(choice, context.budget);
+  info.reason = "x: " + lane_reason(w, candidates, choice, measured);
+  pick_vector_product(context, hidden, step->recurrent, info, [&](const VectorProduct& product) {
+    auto made = std::make_unique<RecurrentStep>(*step);
+    made->recurrent = product;
+    return made;
+  });
+
+  info.num_kept += step->recurrent.kept();
+  info.num_weights += step->gates * step->hidden;
+  info.reason += "; h: " + step->recurrent.reason();
   if (context.chunk > 1)
     info.reason += step->recurrent.interleaves()
                        ? "; up to " + std::to_string(context.chunk) + " examples step together"
@@ -218,7 +228,7 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   info.kernel = (step->lstm ? "lstm:" : "gru:") + step->recurrent.kernel();
   info.macs = info.num_kept * step->x->shape[0];
   info.macs_dense = info.num_weights * step->x->shape[0];
-  const size_t bytes = packed.bytes() + step->recurrent.bytes();
+  const size_t bytes = step->input.bytes() + step->recurrent.bytes();
   info.bytes = static_cast<int64_t>(bytes);
   weight_bytes += bytes;
   return step;

@@ -28,15 +28,27 @@ void pause_briefly() {
 #endif
 }
 
-// CPUs that this process may use. Looking takes the CPU away from the thread that is waited for where there are fewer
-// than threads.
-int usable_cpus() {
+// CPUs that the calling thread may use; empty where nobody tells.
+std::vector<int> usable_cpus() {
+  std::vector<int> cpus;
 #if defined(__linux__)
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
 #endif
-  return static_cast<int>(std::thread::hardware_concurrency());
+  return cpus;
+}
+
+// A wish: a thread that may not be moved stays where it is.
+void stay_on([[maybe_unused]] int cpu) {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  (void)sched_setaffinity(0, sizeof set, &set);
+#endif
 }
 
 }  // namespace
@@ -109,17 +121,26 @@ struct Team::Shared {
   }
 };
 
-Team::Team(int threads) : threads_(threads) {
+Team::Team(int threads, bool pin) : threads_(threads), pin_(pin) {
   if (threads_ > 1) start();
 }
 
 void Team::start() {
   shared_ = std::make_unique<Shared>();
   shared_->owner = getpid();
-  shared_->looks = usable_cpus() >= threads_ ? kLooks : 0;
+  const std::vector<int> cpus = usable_cpus();
+  const size_t count = cpus.empty() ? std::thread::hardware_concurrency() : cpus.size();
+  // Looking takes the CPU away from the thread that is waited for where there are fewer CPUs than threads.
+  shared_->looks = count >= static_cast<size_t>(threads_) ? kLooks : 0;
   Shared* s = shared_.get();
   try {
-    for (int part = 1; part < threads_; ++part) s->workers.emplace_back([s, part] { s->work(part); });
+    for (int part = 1; part < threads_; ++part) {
+      const int cpu = pin_ && !cpus.empty() ? cpus[static_cast<size_t>(part) % cpus.size()] : -1;
+      s->workers.emplace_back([s, part, cpu] {
+        if (cpu >= 0) stay_on(cpu);
+        s->work(part);
+      });
+    }
   } catch (...) {  // no more threads to be had: end those that started
     s->end();
     shared_.reset();
@@ -135,6 +156,13 @@ Team::~Team() {
     return;
   }
   shared_->end();
+}
+
+std::vector<std::vector<int>> Team::places() {
+  std::vector<std::vector<int>> found(static_cast<size_t>(threads_));
+  run([&](int part) { found[static_cast<size_t>(part)] = usable_cpus(); });
+  found.erase(found.begin());  // the caller's
+  return found;
 }
 
 void Team::run_parts(void (*call)(const void*, int), const void* context) {

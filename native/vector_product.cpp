@@ -24,19 +24,37 @@ const char* name_of(VectorKernel kernel) {
 
 }  // namespace
 
-VectorProduct VectorProduct::make(const Weight& weight, const KernelTable& kernels, Budget& budget) {
+std::string VectorChoice::name() const { return name_of(kernel) + std::string(gather ? " with gather" : ""); }
+
+std::vector<VectorChoice> VectorProduct::choices() const {
+  std::vector<VectorChoice> list = {{packed_.kernel, gather_}};
+  const auto add = [&](VectorKernel kernel, int gather) {
+    if (kernel != packed_.kernel || gather != gather_) list.push_back({kernel, gather});
+  };
+  const bool rows = packed_.kernel == kRows || packed_.kernel == kBitmap;
+  if (rows) add(kBitmap, 0);
+  if (rows || packed_.kernel == kBundles) {
+    add(rows ? kRows : kBundles, 0);
+    if (kernels_->has_gather) add(rows ? kRows : kBundles, 1);
+  }
+  return list;
+}
+
+VectorProduct VectorProduct::make(const Weight& weight, const KernelTable& kernels, Budget& budget,
+                                  const VectorChoice* choice) {
   VectorProduct out;
   out.kernels_ = &kernels;
   out.kept_ = weight.num_kept;
-  out.packed_ = pack_vector(weight, budget);
+  out.packed_ = pack_vector(weight, budget, choice == nullptr ? nullptr : &choice->kernel);
   const PackedVector& packed = out.packed_;
   out.kernel_ = name_of(packed.kernel);
   out.reason_ = weight.format == Format::dense ? "stored dense, " + grouped(weight.num_kept) + " weights"
                                                : kept_share(weight) + ": " + packed.why;
   if (packed.stored == kF16) out.reason_ += "; half precision in memory";
   if ((packed.kernel == kRows || packed.kernel == kBundles) && kernels.has_gather) {
-    out.gather_ = gather_wins(kernels);
-    out.reason_ += out.gather_ ? "; by the gather instruction (probed)" : "; by scalar loads (probed)";
+    out.gather_ = choice == nullptr ? gather_wins(kernels) : choice->gather;
+    out.reason_ += out.gather_ ? "; by the gather instruction" : "; by scalar loads";
+    if (choice == nullptr) out.reason_ += " (probed)";
   }
   return out;
 }

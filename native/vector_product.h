@@ -3,14 +3,25 @@
 #pragma once
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "pack_vector.h"
 
 namespace gossamer {
 
+struct VectorChoice {
+  VectorKernel kernel = kRows;
+  int gather = 0;            // by the gather instruction
+  std::string name() const;  // "spmv", "spmv with gather", "bitmap_spmv", …
+};
+
 class VectorProduct {
  public:
-  static VectorProduct make(const Weight& weight, const KernelTable& kernels, Budget& budget);
+  // choice: null for the default, else one of choices() of a product of this weight.
+  static VectorProduct make(const Weight& weight, const KernelTable& kernels, Budget& budget,
+                            const VectorChoice* choice = nullptr);
+  std::vector<VectorChoice> choices() const;  // what might run instead; this one first
+  void remark(const std::string& words) { reason_ += "; " + words; }
 
   // y [rows] = clamp(add + matrix times x [columns], lo, hi), for the rows of `part` of `parts` only; add: [rows], may
   // be y; null = zero. Allocates nothing; every row is computed by one part, in an order that does not depend on parts.

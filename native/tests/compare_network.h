@@ -17,10 +17,11 @@ inline void check(bool condition, const std::string& what) {
 }
 
 // Every instruction set of this CPU against the float64 executor, each batch twice (bit-equal) on one plan.
-inline void compare(Builder& b, const std::string& what, const std::vector<int64_t>& batches, int threads = 1) {
+inline void compare(Builder& b, const std::string& what, const std::vector<int64_t>& batches, int threads = 1,
+                    const PlanOptions& base = {}) {
   const Network& net = b.net();
   for (const std::string& isa : available_isas()) {
-    PlanOptions options;
+    PlanOptions options = base;
     options.isa = isa;
     options.threads = threads;
     std::unique_ptr<Plan> plan;

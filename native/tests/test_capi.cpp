@@ -41,6 +41,18 @@ void refusals() {
   CHECK(gsm_plan(file, 1, 5, nullptr, 0, &session) == GSM_ARGUMENT && says("expected max_batch from 1 to 4"));
   CHECK(gsm_plan(file, 1, 0, nullptr, 0, nullptr) == GSM_ARGUMENT);
   CHECK(gsm_plan(file, 1, 0, "", 1, &session) == GSM_MEMORY && session == nullptr);
+  gsm_options options = GSM_OPTIONS;
+  CHECK(gsm_plan_with(file, nullptr, &session) == GSM_ARGUMENT && says("options"));
+  options.size = sizeof options - 1;
+  CHECK(gsm_plan_with(file, &options, &session) == GSM_ARGUMENT && says("begin with GSM_OPTIONS"));
+  options = {sizeof(gsm_options), 1, 0, nullptr, 0, 0, 0};
+  options.threads = 0;
+  CHECK(gsm_plan_with(file, &options, &session) == GSM_ARGUMENT && says("expected threads from 1"));
+  options = {sizeof(gsm_options), 1, 0, nullptr, 0, 0, 0};
+  options.size += 8;  // of a later version
+  options.pin = 1;
+  CHECK(gsm_plan_with(file, &options, &session) == GSM_OK && session != nullptr);
+  gsm_free(session);
   CHECK(gsm_plan(file, 1, 2, "portable", 0, &session) == GSM_OK);
   gsm_close(file);  // the session keeps what it needs
 

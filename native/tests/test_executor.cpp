@@ -159,7 +159,7 @@ void kernel_choices() {
   Builder b(5);
   int x = b.input({16, 12, 12});
   x = b.simple(Op::relu, b.conv(x, 16, 3, 1, 1, 0.1));
-  x = b.conv(x, 16, 3, 1, 1, 0.8);
+  x = b.conv(x, 16, 3, 1, 1, 0.995);
   x = b.conv(x, 16, 3, 2, 1, 0.1, 1, 1, 4);
   x = b.conv(x, 16, 3, 1, 1, 1, 16);
   b.output(b.linear(b.flatten(x), 10, 1));

@@ -30,7 +30,14 @@ class Session:
     """
 
     def __init__(
-        self, file: File, threads: int = 1, max_batch: int = 0, isa: str = "", max_bytes: int = 0
+        self,
+        file: File,
+        threads: int = 1,
+        max_batch: int = 0,
+        isa: str = "",
+        max_bytes: int = 0,
+        tune: bool = False,
+        pin: bool = False,
     ) -> None: ...
     def input_shapes(self, batch: int, length: int = 0) -> list[list[int]]: ...
     def output_shapes(self, batch: int, length: int = 0) -> list[list[int]]: ...

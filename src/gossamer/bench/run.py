@@ -12,6 +12,7 @@ import numpy as np
 from gossamer import runtime
 from gossamer.bench import machine, memory, roofline
 from gossamer.bench.engines import ENGINES, Artifact, Engine, Run
+from gossamer.bench.engines.gossamer import Gossamer
 from gossamer.bench.measure import Timing, Usage, flushed, interleave, pinned
 from gossamer.bench.noise import Noise
 from gossamer.bench.result import BenchResult, EngineResult
@@ -40,7 +41,7 @@ class Variant:
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to measure. rounds: bursts of each engine (None: 30; 5 with quick). with_memory: fresh processes for resident memory.
-    with_cold: also single calls after the caches were rewritten."""
+    with_cold: also single calls after the caches were rewritten. tune, pin: of our own engine."""
 
     batch: int = 1
     threads: int = 1
@@ -49,6 +50,8 @@ class Settings:
     seed: int = 0
     with_memory: bool = True
     with_cold: bool = True
+    tune: bool = False
+    pin: bool = False
 
     @property
     def bursts(self) -> int:
@@ -140,8 +143,9 @@ def compare(
     ports = twin.ports(settings.batch)
     _check_data(twin, subjects[0], None if labelled is None else labelled[0])
     inputs = random_inputs(ports, settings.seed)
+    known: dict[str, Engine] = {**ENGINES, "gossamer": Gossamer(tune=settings.tune, pin=settings.pin)}
     opened = {
-        (name, index): _Opened(engine=ENGINES[name], variant=index)
+        (name, index): _Opened(engine=known[name], variant=index)
         for name in names
         for index in (range(len(variants)) if ENGINES[name].runs_packed else (None,))
     }
@@ -286,7 +290,13 @@ def _profiled_layers(
     packed: Path, inputs: list[np.ndarray], settings: Settings, roof: roofline.Roof | None
 ) -> list[dict[str, object]]:
     """Rows of the plan; seconds are the minimum of ten profiled runs."""
-    session = runtime.load(packed, threads=settings.threads, max_batch=settings.batch)
+    session = runtime.load(
+        packed,
+        threads=settings.threads,
+        max_batch=settings.batch,
+        tune=settings.tune,
+        pin=settings.pin,
+    )
     rows = session.profile(
         dict(zip((value.name for value in session.inputs), inputs, strict=True)), repeats=10
     )

@@ -61,6 +61,12 @@ def bench(
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="For MODEL: stored values, float16 or float32.")] = "float16",
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Let our engine measure what might run in each layer first.")
+    ] = False,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Keep every thread of our engine but the first on one CPU.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Also write a page with plots into this file.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the JSON into this file.")
@@ -115,7 +121,9 @@ def bench(
             for size in batches
             for result in compare(
                 variants,
-                settings=Settings(batch=size, threads=count, rounds=rounds, quick=quick, seed=seed),
+                settings=Settings(
+                    batch=size, threads=count, rounds=rounds, quick=quick, seed=seed, tune=tune, pin=pin
+                ),
                 dense=dense,
                 engines=_engines(against) if against else DEFAULT_ENGINES,
                 labelled=labelled,

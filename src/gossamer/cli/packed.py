@@ -90,21 +90,22 @@ class Description:
         return {**asdict(self), "num_kept": self.num_kept, "num_weights": self.num_weights}
 
 
-def open_session(path: Path, *, threads: int) -> Session:
+def open_session(path: Path, *, threads: int, tune: bool = False, pin: bool = False) -> Session:
     """Load a packed file; errors name the file."""
     from gossamer.runtime import load
 
     try:
-        return load(path, threads=threads)
+        return load(path, threads=threads, tune=tune, pin=pin)
     except GossamerError as error:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {error}") from None
 
 
-def describe(path: Path, *, threads: int) -> Description:
+def describe(path: Path, *, threads: int, tune: bool = False) -> Description:
     """Read, check and plan a packed file."""
-    session = open_session(path, threads=threads)
+    session = open_session(path, threads=threads, tune=tune)
+    remarks: list[str] = session.describe()["remarks"]
     manifest: Mapping[str, Any] = session.manifest
     weights: Mapping[str, Any] = manifest["weights"]
     nodes = {node["name"]: node for node in manifest["network"]["nodes"]}
@@ -118,7 +119,7 @@ def describe(path: Path, *, threads: int) -> Description:
         network=manifest["network"]["name"],
         inputs={item["name"]: list(item["shape"]) for item in manifest["network"]["inputs"]},
         outputs=[item["name"] for item in manifest["network"]["outputs"]],
-        facts=_facts(manifest),
+        facts={**_facts(manifest), **({"note": "; ".join(remarks)} if remarks else {})},
         rows=rows,
     )
 

@@ -17,6 +17,10 @@ def run(
         Path | None, typer.Option("--out", "-o", help="Write the outputs: .npy for one, .npz for several.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Measure what might run in each layer and take the fastest.")
+    ] = False,
+    pin: Annotated[bool, typer.Option("--pin", help="Keep every thread but the first on one CPU.")] = False,
     top: Annotated[int, typer.Option(help="How many labels to print for each example.")] = 3,
     json: Json = False,
 ) -> None:
@@ -33,7 +37,9 @@ def run(
     from gossamer.runtime.arrays import check_name, write_arrays
 
     output = Output(json)
-    session = packed.open_session(file, threads=threads)
+    session = packed.open_session(file, threads=threads, tune=tune, pin=pin)
+    for remark in session.describe()["remarks"]:
+        output.say(f"note: {remark}")
     if out is not None:
         check_name(out, dict.fromkeys(item.name for item in session.outputs))
     states = [state.input for state in session.states]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gossamer.errors import GossamerError
 from gossamer.runtime.arrays import check_name, read_arrays, write_arrays
-from gossamer.runtime.session import EngineName, load
+from gossamer.runtime.session import load
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,19 +23,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--engine", choices=("auto", "native", "reference"), default="auto")
+    parser.add_argument("--tune", action="store_true", help="measure the kernels of every layer first")
+    parser.add_argument("--pin", action="store_true", help="keep every thread but the first on one CPU")
     options = parser.parse_args(arguments)
     try:
-        _run(options.file, options.input, options.output, options.threads, options.engine)
+        session = load(
+            options.file,
+            threads=options.threads,
+            engine=options.engine,
+            tune=options.tune,
+            pin=options.pin,
+        )
+        check_name(options.output, {output.name: output for output in session.outputs})
+        write_arrays(options.output, session.run(read_arrays(options.input)))
     except GossamerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _run(file: Path, source: Path, target: Path, threads: int, engine: EngineName) -> None:
-    session = load(file, threads=threads, engine=engine)
-    check_name(target, {output.name: output for output in session.outputs})
-    write_arrays(target, session.run(read_arrays(source)))
 
 
 if __name__ == "__main__":

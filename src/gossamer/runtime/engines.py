@@ -39,7 +39,7 @@ class Engine(Protocol):
         """States become zero."""
 
     def describe(self) -> dict[str, Any]:
-        """isa, threads, arena_bytes, weight_bytes, layers."""
+        """isa, threads, arena_bytes, weight_bytes, remarks, layers."""
 
 
 class NativeEngine:
@@ -56,12 +56,14 @@ class NativeEngine:
         max_batch: int,
         isa: str,
         max_bytes: int,
+        tune: bool,
+        pin: bool,
     ) -> None:
         self._module = module
         self._where = "" if isinstance(source, bytes) else f"{source}: "
         try:
             file = module.File(source if isinstance(source, bytes) else str(source))
-            self._session = module.Session(file, threads, max_batch, isa, max_bytes)
+            self._session = module.Session(file, threads, max_batch, isa, max_bytes, tune, pin)
         except module.Error as error:
             if error.kind == module.KINDS["format"]:
                 self._where += container.not_packed(_begin(source))
@@ -182,5 +184,6 @@ class ReferenceEngine:
             "threads": 1,
             "arena_bytes": 0,
             "weight_bytes": sum(row["bytes"] for row in self._rows),
+            "remarks": [],
             "layers": [dict(row) for row in self._rows],
         }

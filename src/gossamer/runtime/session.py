@@ -103,7 +103,10 @@ class Session:
         return next(iter(results.values())) if len(results) == 1 else results
 
     def layers(self) -> list[Row]:
-        """One row a node: name, op, kernel, reason, macs, macs_dense, num_kept, num_weights, bytes."""
+        """One row a node: name, op, kernel, reason, macs, macs_dense, num_kept, num_weights, bytes, seconds.
+
+        The native engine adds candidates: what the layer might run as, with estimated and measured microseconds.
+        """
         rows: list[Row] = self.describe()["layers"]
         return rows
 
@@ -119,7 +122,7 @@ class Session:
         ]
 
     def describe(self) -> dict[str, Any]:
-        """Instruction set, threads, bytes of arena and weights, layers."""
+        """Instruction set, threads, bytes of arena and weights, remarks about the plan, layers."""
         return self._engine.describe()
 
 
@@ -130,6 +133,8 @@ def load(
     engine: EngineName = "auto",
     isa: str | None = None,
     max_bytes: int | None = None,
+    tune: bool = False,
+    pin: bool = False,
 ) -> Session:
     """Read, check and plan a packed file: a path, or the file's bytes.
 
@@ -137,6 +142,11 @@ def load(
     `max_batch` bounds the free dimension, `max_bytes` the memory (None: this machine's). Only the native engine knows `threads` and `isa`
     (which forces an instruction set): NumPy decides on threads by itself, and an `isa` is refused.
     More `threads` than CPUs of this process are refused: they would only wait for one another.
+
+    `tune` measures what might run in each layer (some milliseconds a layer, at the sizes of this plan) and takes the fastest; what was
+    measured is kept in a cache ($GOSSAMER_CACHE_DIR, $XDG_CACHE_HOME/gossamer or ~/.cache/gossamer). Without it no cache is read: plans
+    then depend on the file and the arguments alone. `pin` keeps every thread but the caller's on one CPU of this process's set. The NumPy
+    reference has no use for either.
     """
     if not isinstance(path, str | Path | bytes):
         raise RuntimeFailure(
@@ -160,6 +170,8 @@ def load(
             max_batch=max_batch or 0,
             isa=isa or "",
             max_bytes=max_bytes or 0,
+            tune=tune,
+            pin=pin,
         )
         return Session(chosen, max_batch=max_batch)
     if engine == "native":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from gossamer import runtime
@@ -9,9 +10,12 @@ from gossamer.bench.engines.base import Arrays, Artifact, Run
 from gossamer.bench.subject import Subject
 
 
+@dataclass(frozen=True, kw_only=True)
 class Gossamer:
-    """The packed file through the native runtime."""
+    """The packed file through the native runtime. tune, pin: as `gossamer.runtime.load` takes them."""
 
+    tune: bool = False
+    pin: bool = False
     name = "gossamer"
     runs_packed = True
 
@@ -22,7 +26,7 @@ class Gossamer:
 
     def open(self, path: Path, *, batch: int, threads: int) -> Run:
         """Plan for this batch and thread count."""
-        session = runtime.load(path, threads=threads, max_batch=batch)
+        session = runtime.load(path, threads=threads, max_batch=batch, tune=self.tune, pin=self.pin)
         names = [value.name for value in session.inputs]
         outputs = [value.name for value in session.outputs]
 

@@ -1,5 +1,7 @@
-// The choice between the sparse, the block and the dense lane kernel, and the call of the one chosen.
+// The call of a packed weight's kernel, and what a weight is in words.
 #include <algorithm>
+#include <cassert>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -25,38 +27,6 @@ std::string kept_share(const Weight& weight) {
   const int64_t total = weight.shape[0] * weight.shape[1];
   return grouped(weight.num_kept) + " of " + grouped(total) + " weights kept (" +
          percent(static_cast<double>(weight.num_kept) / static_cast<double>(total)) + ")";
-}
-
-// The dense kernel reads its operand once for four rows and meets both multiply-add ports; the sparse one is bound by
-// one (mostly line-splitting) load a multiply-add. Measured on ResNet layers with AVX-512: the sparse kernel at half
-// the weights runs at 53 to 66 % of the dense kernel's rate for 3x3, at 68 to 78 % for 1x1 (benchmarks/layers.py), so
-// both are equal near 60 % kept.
-Weighed weigh(const Weight& weight, Budget& budget) {
-  Weighed w;
-  w.total = budget.product({weight.shape[0], weight.shape[1]}, "a weight");
-  w.kept = weight.num_kept;
-  const double density = static_cast<double>(w.kept) / static_cast<double>(w.total);
-  if (weight.format == Format::dense) {
-    w.matrix = decode_dense(weight);
-    w.kept = w.total;
-    w.reason = "stored dense, " + grouped(w.total) + " weights";
-    return w;
-  }
-  budget.take(w.kept + weight.shape[0], 12, "decoded weights");
-  w.rows = decode_rows(weight);
-  const std::string share = kept_share(weight);
-  if (w.kept > 0 && rows_share_columns(w.rows, 4)) {
-    w.kind = PackedRows::Kind::blocks;
-    w.reason = share + " in blocks of four rows that share their columns";
-  } else if (density > kDenseAbove) {
-    w.matrix = densify(w.rows, budget);
-    w.rows = SparseRows{};
-    w.reason = share + "; dense is faster above " + percent(kDenseAbove);
-  } else {
-    w.kind = PackedRows::Kind::sparse;
-    w.reason = share;
-  }
-  return w;
 }
 
 namespace {
@@ -140,11 +110,60 @@ void run_blocks(const KernelTable& kernels, const PackedRows& packed, const Lane
     kernels.block(&a);
   }
 }
+
+// The same as run_blocks without the dropped weights, which are -0: times NaN or infinity they would give NaN. Lane by
+// lane and slow, but only for such operands.
+void run_guarded(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
+  constexpr int kMostLanes = 256;
+  float sums[kMostLanes];
+  const BlockStream& stream = packed.blocks;
+  const int64_t lanes = int64_t{call.vectors} * kernels.lanes;
+  assert(lanes <= kMostLanes);
+  const auto offset = [&](int64_t i) {
+    return stream.offsets.wide ? int64_t{stream.offsets.memory.as<uint32_t>()[i]}
+                               : int64_t{stream.offsets.memory.as<uint16_t>()[i]};
+  };
+  const auto run_row = [&](const RowBlock& block, int row, bool first, bool last) {
+    float* y = call.y + (block.row + row) * call.y_stride + call.lane;
+    const float* residual =
+        call.residual ? call.residual + (block.row + row) * call.residual_stride + call.lane : nullptr;
+    const float bias = packed.bias.empty() ? 0.0f : packed.bias[static_cast<size_t>(block.row + row)];
+    for (int64_t f = 0; f < lanes; ++f) sums[f] = !first ? y[f] : residual ? bias + residual[f] : bias;
+    for (int32_t k = 0; k < block.count; ++k) {
+      const float weight = stream.values.as<float>()[block.value_start + 4 * int64_t{k} + row];
+      if (weight == 0.0f && std::signbit(weight)) continue;
+      const float* x = call.x + block.x_shift + call.lane + offset(block.offset_start + k);
+      for (int64_t f = 0; f < lanes; ++f) sums[f] += weight * x[f];
+    }
+    for (int64_t f = 0; f < lanes; ++f) {
+      if (last) {  // NaN passes
+        if (sums[f] < call.lo) sums[f] = call.lo;
+        if (sums[f] > call.hi) sums[f] = call.hi;
+        if (call.mask && call.mask[call.lane + f] == 0) sums[f] = 0.0f;
+      }
+      y[f] = sums[f];
+    }
+  };
+  for (const BlockStream::KBlock& block : stream.k_blocks) {
+    const int64_t count = static_cast<int64_t>(block.blocks.size());
+    for (int64_t i = count * call.part / call.parts; i < count * (call.part + 1) / call.parts; ++i) {
+      const RowBlock& four = block.blocks[static_cast<size_t>(i)];
+      for (int row = 0; row < four.rows; ++row)
+        run_row(four, row, &block == &stream.k_blocks.front(), &block == &stream.k_blocks.back());
+    }
+  }
+}
 }  // namespace
+
+bool surely_finite(const KernelTable& kernels, const float* x, int64_t n) {
+  return std::isfinite(kernels.fold(kSum, x, n));
+}
 
 void run_lanes(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
   if (packed.kind == PackedRows::Kind::sparse)
     run_sparse(kernels, packed, call);
+  else if (packed.guarded && !call.finite)
+    run_guarded(kernels, packed, call);
   else
     run_blocks(kernels, packed, call);
 }

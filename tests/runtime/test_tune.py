@@ -1,0 +1,176 @@
+"""Tuned plans through Python: the same answers, reasons with times, the cache, pinning; dropped weights against NaN as in torch."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from gossamer.formats import pack, packed_file
+from gossamer.formats.matrix import PackedMatrix
+from gossamer.graph import Input, Manifest, Network, Node, Output
+from gossamer.kernels.native import status
+from gossamer.runtime import load
+from gossamer.runtime.__main__ import main
+from gossamer.runtime.threads import usable_cpus
+
+ISAS = json.loads(status().module.build_info())["isas_available"] if status().available else []
+pytestmark = pytest.mark.skipif(not ISAS, reason="needs the native library")
+
+COLUMNS = (3, 3, 5)  # taps of the convolution and its input channels
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOSSAMER_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def masked(outputs: int, columns: int, density: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(outputs + columns)
+    return rng.standard_normal((outputs, columns), dtype=np.float32), rng.random((outputs, columns)) < density
+
+
+def one_layer(node: Node, shape: tuple[int, ...], weight: PackedMatrix) -> bytes:
+    network = Network(
+        name="one",
+        inputs=(Input(name="x", shape=shape),),
+        outputs=(Output(name="y", value="y"),),
+        nodes=(node,),
+    )
+    return packed_file.to_bytes(Manifest(network=network, library="test"), {"w": weight})
+
+
+def convolution(stride: int, density: float) -> tuple[bytes, np.ndarray, np.ndarray]:
+    matrix, mask = masked(12, math.prod(COLUMNS), density)
+    node = Node(
+        op="conv2d",
+        name="layer",
+        inputs=("x",),
+        outputs=("y",),
+        attributes={
+            "kernel": [3, 3],
+            "stride": [stride, stride],
+            "padding": [1, 1, 1, 1],
+            "dilation": [1, 1],
+            "groups": 1,
+        },
+        weights={"weight": "w"},
+    )
+    packed = pack(matrix * mask, mask, format="unstructured", dtype="float32")
+    return one_layer(node, (1, 5, 9, 11), packed), matrix, mask
+
+
+def linear(rows: tuple[int, ...], density: float) -> tuple[bytes, np.ndarray, np.ndarray]:
+    matrix, mask = masked(17, 23, density)
+    node = Node(op="linear", name="layer", inputs=("x",), outputs=("y",), weights={"weight": "w"})
+    packed = pack(matrix * mask, mask, format="unstructured", dtype="float32")
+    return one_layer(node, (*rows, 23), packed), matrix, mask
+
+
+def without_dropped(matrix: np.ndarray, mask: np.ndarray, x: torch.Tensor) -> torch.Tensor:
+    """x [..., columns] -> [..., rows] in float64 by torch, each row from its kept columns only."""
+    weight = torch.from_numpy(matrix).double()
+    kept = torch.from_numpy(mask)
+    return torch.stack(
+        [x.double()[..., keep] @ row[keep] for row, keep in zip(weight, kept, strict=True)], dim=-1
+    )
+
+
+def same(got: np.ndarray, want: torch.Tensor) -> None:
+    np.testing.assert_allclose(got, want.numpy(), rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+BAD = (float("nan"), float("inf"), -float("inf"))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dropped_weights_of_convolutions_count_nothing(isa, stride, threads):
+    if threads > usable_cpus():
+        pytest.skip("needs two CPUs")
+    file, matrix, mask = convolution(stride, 0.97)
+    session = load(file, threads=threads, isa=isa)
+    # portable code multiplies nearly as slowly dense as sparse
+    assert session.layers()[0]["kernel"] == ("spmm" if isa == "portable" else "dense_conv")
+    for number, bad in enumerate(BAD):
+        x = torch.randn(1, 5, 9, 11, generator=torch.Generator().manual_seed(number))
+        x[0, number, 4, 10 - number] = bad
+        x[0, 4, 0, 0] = bad
+        # taps beside the image do not exist: unfold's zeros meet finite weights only
+        columns = functional.unfold(x, 3, padding=1, stride=stride)
+        columns = columns.reshape(1, 5, 9, -1).permute(0, 3, 2, 1).flatten(2)
+        height, width = (9 - 1) // stride + 1, (11 - 1) // stride + 1
+        want = without_dropped(matrix, mask, columns).transpose(1, 2).reshape(1, 12, height, width)
+        assert want.isfinite().any()
+        assert not want.isfinite().all()
+        same(session(x.numpy()), want)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("rows", [(1,), (3,), (30,), (1, 19), (2, 19)])
+def test_dropped_weights_of_linear_layers_count_nothing(isa, rows, threads):
+    if threads > usable_cpus():
+        pytest.skip("needs two CPUs")
+    file, matrix, mask = linear(rows, 0.97)
+    session = load(file, threads=threads, isa=isa)
+    for number, bad in enumerate(BAD):
+        x = torch.randn(*rows, 23, generator=torch.Generator().manual_seed(number))
+        x.view(-1, 23)[-1, ~mask[number]] = bad  # a row whose dropped weights it meets: finite
+        x.view(-1, 23)[0, number] = bad
+        same(session(x.numpy()), without_dropped(matrix, mask, x))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_tuned_plan_answers_like_an_untuned_one(isa, cache):
+    for density in (0.1, 0.6, 0.95):
+        for file, shape in (
+            (convolution(1, density)[0], (1, 5, 9, 11)),
+            (convolution(2, density)[0], (1, 5, 9, 11)),
+            (linear((1,), density)[0], (1, 23)),
+            (linear((17,), density)[0], (17, 23)),
+            (linear((2, 19), density)[0], (2, 19, 23)),
+        ):
+            x = np.random.default_rng(3).standard_normal(shape, dtype=np.float32)
+            plain, tuned, again = (
+                load(file, isa=isa),
+                load(file, isa=isa, tune=True),
+                load(file, isa=isa, tune=True),
+            )
+            np.testing.assert_allclose(tuned(x), plain(x), rtol=1e-4, atol=1e-5)
+            assert np.array_equal(tuned(x), again(x))
+            assert "measured" not in plain.layers()[0]["reason"]
+            assert "measured" in tuned.layers()[0]["reason"]
+            assert "measured before (cache): " in again.layers()[0]["reason"]
+            assert tuned.describe()["remarks"] == []
+    (found,) = cache.iterdir()
+    assert found.read_text().startswith("gossamer choices 1\ncpu ")
+
+
+def test_a_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GOSSAMER_CACHE_DIR", str(tmp_path / "file" / "below"))
+    session = load(linear((17,), 0.5)[0], tune=True)
+    (remark,) = session.describe()["remarks"]
+    assert "not written" in remark
+    assert "measured: " in session.layers()[0]["reason"]
+
+
+def test_threads_may_be_pinned(cache):
+    threads = min(2, usable_cpus())
+    x = np.ones((17, 23), dtype=np.float32)
+    file = linear((17,), 0.5)[0]
+    assert np.array_equal(load(file, threads=threads, pin=True)(x), load(file, threads=threads)(x))
+
+
+def test_the_small_command_takes_both(cache, tmp_path):
+    (tmp_path / "net.safetensors").write_bytes(linear((17,), 0.5)[0])
+    np.save(tmp_path / "x.npy", np.ones((17, 23), dtype=np.float32))
+    arguments = [str(tmp_path / name) for name in ("net.safetensors", "x.npy", "y.npy")]
+    assert main([*arguments, "--tune", "--pin"]) == 0
+    assert np.load(tmp_path / "y.npy").shape == (17, 17)
+    assert len(list(cache.iterdir())) == 1
