@@ -174,7 +174,9 @@ def _order(names: list[str], round_index: int) -> list[str]:
 
 
 def _burst_length(call: Callable[[], object], burst_ms: float) -> int:
-    _time(call, 3)
+    if min(_time(call, 1)) >= burst_ms:
+        return 3
+    _time(call, 2)
     return int(max(3, min(200, burst_ms / max(min(_time(call, 3)), 1e-3))))
 
 

@@ -50,12 +50,12 @@ def to_onnx(dense: DenseNetwork, batch: int) -> bytes:
         onnx.helper.make_tensor_value_info(output.value, float32, builder.shapes[output.value])
         for output in dense.network.outputs
     ]
-    graph = onnx.helper.make_graph(
-        builder.nodes, dense.network.name, inputs, outputs, list(builder.initializers.values())
-    )
+    graph = onnx.helper.make_graph(builder.nodes, dense.network.name, inputs, outputs)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=10)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    model.graph.initializer.extend(builder.initializers.values())  # last: what is made before copies them
+    data: bytes = model.SerializeToString()
+    onnx.checker.check_model(data)
+    return data
 
 
 def _conv2d(builder: Builder, node: Node) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,10 +151,18 @@ def compare(
         for name in names
         for index in (range(len(variants)) if ENGINES[name].runs_packed else (None,))
     }
-    with tempfile.TemporaryDirectory() as folder, pinned(settings.threads):
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as measuring:
+        for item in opened.values():  # what would be shipped: on all CPUs, nothing is measured yet
+            tell(f"building for {item.engine.name}")
+            _attempt(
+                item,
+                partial(_build, subject=subjects[item.variant or 0], folder=Path(folder), settings=settings),
+            )
+        measuring.enter_context(pinned(settings.threads))
         for item in opened.values():
-            tell(f"loading {item.engine.name}")
-            _open(item, subjects[item.variant or 0], Path(folder), inputs, settings)
+            if item.artifact is not None:
+                tell(f"loading {item.engine.name}")
+                _attempt(item, partial(_open, inputs=inputs, settings=settings))
         usage = Usage()
         calls = {key: _call(item.run, inputs) for key, item in opened.items() if item.run is not None}
         tell(f"timing {', '.join(dict.fromkeys(name for name, _ in calls))}: {rounds} rounds")
@@ -249,21 +259,27 @@ def _check_data(twin: DenseNetwork, subject: Subject, images: np.ndarray | None)
             )
 
 
-def _open(
-    item: _Opened, subject: Subject, folder: Path, inputs: list[np.ndarray], settings: Settings
-) -> None:
-    """Build, load and call once; other engines raise errors of their own kinds, each reason goes into the table."""
-    engine = item.engine
+def _build(item: _Opened, *, subject: Subject, folder: Path, settings: Settings) -> None:
+    item.artifact = item.engine.build(subject, folder, batch=settings.batch)
+
+
+def _open(item: _Opened, *, inputs: list[np.ndarray], settings: Settings) -> None:
+    """Load and call once."""
+    assert item.artifact is not None
+    opened = item.engine.open(item.artifact.path, batch=settings.batch, threads=settings.threads)
+    opened(inputs)
+    item.run = opened
+
+
+def _attempt(item: _Opened, work: Callable[[_Opened], None]) -> None:
+    """Other engines raise errors of their own kinds, each reason goes into the table; ours end the benchmark."""
     try:
-        item.artifact = engine.build(subject, folder, batch=settings.batch)
-        opened = engine.open(item.artifact.path, batch=settings.batch, threads=settings.threads)
-        opened(inputs)
-        item.run = opened
+        work(item)
     except Exception as error:
-        if engine.runs_packed:
+        if item.engine.runs_packed:
             raise
         why = f"{error}" if isinstance(error, GossamerError) else f"{type(error).__name__}: {error}"
-        item.row = EngineResult(engine=engine.name, error=why)
+        item.row = EngineResult(engine=item.engine.name, error=why)
 
 
 def _call(run_engine: Run, inputs: list[np.ndarray]) -> Callable[[], object]:

@@ -16,7 +16,7 @@ from typing import Any
 from gossamer.bench.engines import ENGINES
 from gossamer.bench.machine import describe
 from gossamer.bench.result import text_table
-from gossamer.bench.workload import SUMMARY_HEADER, Sweep, Workload, measure, summary
+from gossamer.bench.workload import SUMMARY_HEADER, Sweep, Workload, measure_all, summary
 from gossamer.errors import GossamerError
 from gossamer.files import write_atomic
 from gossamer.report.page import Block, Figure, Page, Section, Table, Text
@@ -82,8 +82,11 @@ def main(
     try:
         records = [
             {**record, "dense_isa": options.dense_isa}
-            for name in options.network.split(",")
-            for record in measure(workloads[name], sweep, lambda line: print(line, file=sys.stderr))
+            for record in measure_all(
+                [workloads[name] for name in options.network.split(",")],
+                sweep,
+                lambda line: print(line, file=sys.stderr, flush=True),
+            )
         ]
     except GossamerError as error:
         raise SystemExit(f"{script}: {error}") from None

@@ -10,6 +10,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from gossamer import runtime
 from gossamer.bench.fresh import random_masks
+from gossamer.bench.parallel import side_by_side
 from gossamer.bench.result import BenchResult
 from gossamer.bench.run import Progress, Settings, Variant, compare
 from gossamer.export import pack
@@ -89,37 +91,54 @@ class Packed:
         return float(np.abs(found - self.expected).max() / np.abs(self.expected).max())
 
 
-def measure(workload: Workload, sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
-    """One plain record a batch, thread count, pattern and sparsity (see `record`)."""
-    records = []
+def measure_all(workloads: Sequence[Workload], sweep: Sweep, progress: Progress) -> list[dict[str, Any]]:
+    """One plain record a network, batch, thread count, pattern and sparsity (see `record`): all are packed first, side by side."""
     with tempfile.TemporaryDirectory() as folder:
-        packed = [
-            prepare(workload, Path(folder), sparsity, pattern, sweep, progress)
-            for sparsity, pattern in sweep.variants()
+        jobs = [
+            partial(
+                prepare,
+                workload,
+                Path(folder) / f"{workload.name}-{index}.safetensors",
+                *variant,
+                sweep,
+                progress,
+            )
+            for workload in workloads
+            for index, variant in enumerate(sweep.variants())
         ]
-        for threads in sweep.threads:
-            errors = [item.error(threads) for item in packed]
-            for batch in sweep.batches:
-                progress(f"{workload.name}: batch {batch}, {threads} thread(s)")
-                settings = Settings(
-                    batch=batch, threads=threads, rounds=sweep.rounds, quick=sweep.quick, with_memory=False
-                )
-                results = compare(
-                    [item.variant for item in packed],
-                    settings=settings,
-                    engines=sweep.engines,
-                    progress=progress,
-                )
-                records += [
-                    record(workload, sweep, result, error)
-                    for result, error in zip(results, errors, strict=True)
-                ]
+        packed = side_by_side(jobs)
+        count = len(sweep.variants())
+        return [
+            row
+            for index, workload in enumerate(workloads)
+            for row in measure(workload, packed[index * count : (index + 1) * count], sweep, progress)
+        ]
+
+
+def measure(
+    workload: Workload, packed: Sequence[Packed], sweep: Sweep, progress: Progress
+) -> list[dict[str, Any]]:
+    """The records of one network."""
+    records = []
+    for threads in sweep.threads:
+        errors = [item.error(threads) for item in packed]
+        for batch in sweep.batches:
+            progress(f"{workload.name}: batch {batch}, {threads} thread(s)")
+            settings = Settings(
+                batch=batch, threads=threads, rounds=sweep.rounds, quick=sweep.quick, with_memory=False
+            )
+            results = compare(
+                [item.variant for item in packed], settings=settings, engines=sweep.engines, progress=progress
+            )
+            records += [
+                record(workload, sweep, result, error) for result, error in zip(results, errors, strict=True)
+            ]
     return records
 
 
 def prepare(
     workload: Workload,
-    folder: Path,
+    path: Path,
     sparsity: float | None,
     pattern: str,
     sweep: Sweep,
@@ -132,7 +151,6 @@ def prepare(
     model = workload.model().eval()
     masks = random_masks(model, sparsity=sparsity, pattern=pattern)
     example = workload.example(1, generator)
-    path = folder / f"{workload.name}-{len(list(folder.iterdir()))}.safetensors"
     pack(
         model,
         example,

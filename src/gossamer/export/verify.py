@@ -53,6 +53,7 @@ def verify(
     comparison = Comparison()
     generator = torch.Generator().manual_seed(seed)
     batches = _batches(captured, plan.max_batch, macs, session.engine)
+    weights = masked_weights(subject, masks)
     for batch, length in _trials(batches, plan.length):
         label = str(batch) if length is None else f"{batch}x{length}"
         at_length = (
@@ -63,7 +64,7 @@ def verify(
         example = at_length.inputs if not captured.symbols else with_batch(at_length, batch)
         noise = tuple(_random_like(tensor, generator) for tensor in example)
         for inputs in (example, noise) if batch <= 2 or not captured.symbols else (noise,):
-            expected = reference(subject, masks, inputs)
+            expected = reference(subject, weights, inputs)
             arrays = {
                 name: np.ascontiguousarray(tensor.movedim(subject.batch_dim(name), 0).cpu().numpy())
                 for name, tensor in zip(subject.names, inputs, strict=True)
@@ -93,21 +94,24 @@ def _trials(batches: Sequence[int], length: Length | None) -> list[tuple[int, in
     return few + [(batch, length.min) for batch in batches[2:]]
 
 
-def reference(
-    subject: Subject, masks: Mapping[str, Tensor], inputs: Sequence[Tensor]
-) -> dict[str, np.ndarray]:
-    """Outputs of the torch model in evaluation mode, its weights masked, by output name."""
-    facade = Facade(subject)
+def masked_weights(subject: Subject, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters that have a mask, with it, by their name in the facade."""
     weights = dict(subject.model.named_parameters(remove_duplicate=False))
     products: dict[int, Tensor] = {}  # tied parameters must stay one tensor
-    masked = {
-        f"{PREFIX}{name}": products.setdefault(
-            id(weights[name]), weights[name].detach() * mask.to(weights[name].device)
-        )
-        for name, mask in masks.items()
-    }
+    for name, mask in masks.items():
+        weight = weights[name]
+        if id(weight) not in products:
+            products[id(weight)] = weight.detach() * mask.to(weight.device)
+    return {f"{PREFIX}{name}": products[id(weights[name])] for name in masks}
+
+
+def reference(
+    subject: Subject, weights: Mapping[str, Tensor], inputs: Sequence[Tensor]
+) -> dict[str, np.ndarray]:
+    """Outputs of the torch model in evaluation mode with these weights in place of its own, by output name."""
+    facade = Facade(subject)
     with evaluating(subject.model), _full_precision():
-        results = functional_call(facade, masked, tuple(tensor.clone() for tensor in inputs))
+        results = functional_call(facade, dict(weights), tuple(tensor.clone() for tensor in inputs))
     return {
         name: result.detach().cpu().to(torch.float32).numpy()
         for name, result in zip(facade.output_names.last, results, strict=True)
