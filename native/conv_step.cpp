@@ -6,8 +6,9 @@
 
 namespace gossamer {
 
-std::vector<Tile> split_tiles(int64_t lanes, int width, int most) {
-  const int64_t vectors = (lanes + width - 1) / width, tiles = (vectors + most - 1) / most;
+std::vector<Tile> split_tiles(int64_t lanes, int width, int most, int threads) {
+  const int64_t vectors = (lanes + width - 1) / width, least = (vectors + most - 1) / most;
+  const int64_t tiles = least > threads ? std::min(round_up(least, threads), vectors) : least;
   std::vector<Tile> out;
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
@@ -83,18 +84,19 @@ int64_t ConvStep::phase_floats() const {
   return static_cast<int64_t>(phases.rows.size() * phases.columns.size()) * phases.plane;
 }
 
-void ConvStep::copy_phases(const float* x, float* y, int64_t begin, int64_t end) const {
+void ConvStep::copy_phases(const float* x, float* y, int64_t begin, int64_t end, int part, int parts) const {
+  const int64_t row = phases.height * part / parts, stop = phases.height * (part + 1) / parts;
   PhaseArgs a;
   a.x_row = in->row;
-  a.y_row = out->row, a.y_rows = phases.height;
+  a.y_row = out->row, a.y_rows = stop - row;
   a.stride[0] = op->stride[0], a.stride[1] = op->stride[1];
   for (int64_t c = begin; c < end; ++c) {
     for (int64_t pr : phases.rows) {
       for (int64_t pc : phases.columns) {
-        a.y = y;
-        a.x = x + c * in->plane + (pr - op->padding[0]) * in->row + pc - op->padding[1];
+        a.y = y + row * out->row;
+        a.x = x + c * in->plane + (row * op->stride[0] + pr - op->padding[0]) * in->row + pc - op->padding[1];
         kernels->phase_plane(&a);
-        std::fill(y + phases.height * out->row, y + phases.plane, 0.0f);
+        if (part + 1 == parts) std::fill(y + phases.height * out->row, y + phases.plane, 0.0f);
         y += phases.plane;
       }
     }
@@ -125,7 +127,7 @@ void ConvStep::run_groups(const Frame& frame, const float* source, const LaneCal
     for (int64_t g = begin; g < end; g += run) {
       const int64_t stop = std::min(g + run, end);
       if (strided) {  // always into the same planes of this thread; the stream's offsets count from the first group
-        copy_phases(source, planes, g * inputs, stop * inputs);
+        copy_phases(source, planes, g * inputs, stop * inputs, 0, 1);
         call.x = planes - g * inputs * phase_floats();
       }
       call.row_begin = g * outputs;
@@ -162,12 +164,17 @@ bool ConvStep::finite(const Frame& frame) const {
   return all;
 }
 
+// A thread copies planes, or of the large planes of an image rows, nearly those that its tiles read: on two threads the
+// stem of ResNet-50 ran 1.05 times faster by rows, strided layers on 28x28 and less 1.2 to 1.7 times slower, as both
+// write lines at the seams and fetch the other's ahead.
 void ConvStep::copy_all_phases(const Frame& frame) const {
   const int threads = frame.team->size();
-  float* planes = frame.arena + scratch->offset;
+  const bool rows = phases.plane_a_column;
   frame.team->run([&](int part) {
-    const int64_t begin = in->channels * part / threads, end = in->channels * (part + 1) / threads;
-    copy_phases(frame.arena + in->origin(), planes + begin * phase_floats(), begin, end);
+    const int64_t begin = rows ? 0 : in->channels * part / threads,
+                  end = rows ? in->channels : in->channels * (part + 1) / threads;
+    float* const planes = frame.arena + scratch->offset + begin * phase_floats();
+    copy_phases(frame.arena + in->origin(), planes, begin, end, rows ? part : 0, rows ? threads : 1);
   });
 }
 
@@ -178,14 +185,13 @@ void ConvStep::run_alone(const Frame& frame) const {
   if (by_group && (!strided || threads == 1)) return run_groups(frame, frame.arena + in->origin(), base);
   if (strided) copy_all_phases(frame);
   const int64_t n = static_cast<int64_t>(tiles.size());
-  const bool by_tiles = together(frame);
+  const bool whole = by_tiles(frame);
   frame.team->run([&](int part) {
     LaneCall call = base;
-    call.part = by_tiles ? 0 : part;
-    call.parts = by_tiles ? 1 : threads;
-    const int64_t end = by_tiles ? n * (part + 1) / threads : n;
-    for (int64_t t = by_tiles ? n * part / threads : 0; t < end && run_tile(call, static_cast<size_t>(t)); ++t)
-      continue;
+    call.part = whole ? 0 : part;
+    call.parts = whole ? 1 : threads;
+    const int64_t end = whole ? n * (part + 1) / threads : n;
+    for (int64_t t = whole ? n * part / threads : 0; t < end && run_tile(call, static_cast<size_t>(t)); ++t) continue;
   });
 }
 
@@ -209,7 +215,7 @@ void ConvStep::run_behind(const Frame& frame) const {
 
 // With few tiles the threads share rows, and one convolution must end before the next begins.
 void ConvStep::run(const Frame& frame) const {
-  if (!together(frame) || (!led && !behind)) return run_alone(frame);
+  if (!by_tiles(frame) || (!led && !behind)) return run_alone(frame);
   if (behind) run_behind(frame);
 }
 

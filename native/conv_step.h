@@ -10,8 +10,9 @@ struct Tile {
   int vectors;
   bool operator==(const Tile& other) const { return lane == other.lane && vectors == other.vectors; }
 };
-// Vectors of a plane in tiles of at most `most`, sizes differing by one at most: no tile is a short rest.
-std::vector<Tile> split_tiles(int64_t lanes, int width, int most);
+// Vectors of a plane in tiles of at most `most`, sizes differing by one at most: no tile is a short rest. Where there
+// are more tiles than threads, each thread gets as many.
+std::vector<Tile> split_tiles(int64_t lanes, int width, int most, int threads);
 
 struct Phases {  // of a strided convolution: which (row, column) remainders occur, and the size of a phase plane
   std::vector<int64_t> rows, columns;
@@ -42,11 +43,14 @@ struct ConvStep final : Step {
  private:
   LaneCall begin(const Frame& frame) const;  // clears the gaps of the output, looks at the input where it must
   bool finite(const Frame& frame) const;
-  void copy_phases(const float* x, float* y, int64_t begin, int64_t end) const;
+  // channels begin .. end - 1, of every plane the rows of this part
+  void copy_phases(const float* x, float* y, int64_t begin, int64_t end, int part, int parts) const;
   bool run_tile(LaneCall& call, size_t index) const;  // false: behind the last lane of the present length
   void run_groups(const Frame& frame, const float* source, const LaneCall& base) const;
   void run_alone(const Frame& frame) const;
-  bool together(const Frame& frame) const { return static_cast<int64_t>(tiles.size()) >= 2 * frame.team->size(); }
+  bool by_tiles(const Frame& frame) const {  // else the threads share rows
+    return tiles.size() >= 2 * static_cast<size_t>(frame.team->size());
+  }
   void run_behind(const Frame& frame) const;
   void copy_all_phases(const Frame& frame) const;
 };

@@ -205,7 +205,10 @@ PackedRows pack_lanes(const KernelTable& kernels, const Weighed& weight, const L
     for (size_t t = 0; t < map.taps.size(); ++t) map.taps[t] = static_cast<int64_t>(t) * packed.copy.lanes;
   }
   switch (choice.kind) {
-    case Kind::sparse: packed.stream = pack_sparse(weight.rows, map, threads, budget); break;
+    case Kind::sparse:
+      if (!choice.copies && !layer.by_rows) packed.fetched = map;
+      packed.stream = pack_sparse(weight.rows, map, threads, budget);
+      break;
     case Kind::blocks: packed.blocks = pack_blocks(weight.rows, map, budget); break;
     case Kind::dense:
       packed.guarded = !weight.dense;

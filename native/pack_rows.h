@@ -79,6 +79,7 @@ struct PackedRows {
   BlockStream blocks;
   TileCopy copy;         // sparse only
   bool guarded = false;  // dense, of a sparse weight: dropped weights are -0 and must count nothing
+  ColumnMap fetched{0};  // of a sparse convolution without copies: operands to fetch ahead; no channels: none
   std::vector<float> bias;
   int64_t rows = 0;
   int max_vectors(const KernelTable& kernels) const {

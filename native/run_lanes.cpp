@@ -59,6 +59,20 @@ void copy_tile(const TileCopy& copy, size_t block, const float* x, size_t bytes,
     }
 }
 
+// Threads that share rows read all operands, of which the others made a part that lies in their caches: while a K block
+// runs, those of the next are fetched. ResNet-50 at 90 % on two threads: 1.02 times faster (1x1 layers of 14x14 and 7x7
+// 1.08 to 1.15); fetching those of the first block at once gained nothing.
+void fetch_block(const ColumnMap& map, size_t block, const LaneCall& call, int lanes, SpmmArgs& a) {
+  const int64_t channel = static_cast<int64_t>(block) * map.block;
+  a.fetch = nullptr;
+  if (call.parts == 1 || channel >= map.channels) return;
+  const auto [low, high] = std::minmax_element(map.taps.begin(), map.taps.end());
+  a.fetch = call.x + channel * map.channel_stride + *low + call.lane;
+  a.fetch_stride = map.channel_stride;
+  a.fetch_channels = std::min(map.block, map.channels - channel);
+  a.fetch_lines = (call.vectors * lanes + *high - *low + kAlign - 1) / kAlign;
+}
+
 void run_sparse(const KernelTable& kernels, const PackedRows& packed, const LaneCall& call) {
   alignas(64) float copies[kCopyFloats];
   const TileCopy& copy = packed.copy;
@@ -90,6 +104,7 @@ void run_sparse(const KernelTable& kernels, const PackedRows& packed, const Lane
     a.values = stream.values.as<float>() + block.start;
     a.first = &block == &stream.k_blocks.front();
     a.last = &block == &stream.k_blocks.back();
+    fetch_block(packed.fetched, b + 1, call, kernels.lanes, a);
     kernels.spmm(&a);
   }
 }

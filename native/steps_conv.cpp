@@ -84,7 +84,7 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   const std::vector<float> bias = optional_vector(context.net, node.bias, context.budget);
   const auto make = [&](const LaneChoice& choice, Budget& budget) {
     auto made = std::make_unique<ConvStep>(*step);
-    made->tiles = split_tiles(out.lanes(), context.kernels.lanes, choice.vectors);
+    made->tiles = split_tiles(out.lanes(), context.kernels.lanes, choice.vectors, context.threads);
     made->packed = pack_lanes(context.kernels, w, layer, choice, context.threads, budget);
     made->packed.bias = bias;
     return made;

@@ -61,6 +61,8 @@ struct SpmmArgs : LaneArgs {
   const uint32_t* row_start = nullptr;  // [rows + 1] entries of a row, in the order of the stream
   const uint32_t* order = nullptr;      // [rows] which row of y, bias and residual that is; null: ascending
   int64_t row_begin = 0, row_end = 0;   // in the order of the stream
+  const float* fetch = nullptr;         // of the next K block: the operands of its first channel; null: do not
+  int64_t fetch_stride = 0, fetch_channels = 0, fetch_lines = 0;  // cache lines of a channel
 };
 
 // Four rows at a time that share their columns: dense weights, or r x 1 blocks with 4 | r. values: [count][4] of a

@@ -58,7 +58,12 @@ void spmm_tile(const SpmmArgs& a) {
   const float* x = a.x + a.lane;
   const V lo = splat(a.lo), hi = splat(a.hi);
   const uint32_t* mask = a.mask ? a.mask + a.lane : nullptr;
+  const float* fetch = a.fetch;
+  const float* const fetch_end = a.fetch + a.fetch_channels * a.fetch_stride;
+  const int64_t rows = a.row_end - a.row_begin, channels_a_row = a.fetch ? (a.fetch_channels + rows - 1) / rows : 0;
   for (int64_t at = a.row_begin; at < a.row_end; ++at) {
+    for (int64_t c = 0; c < channels_a_row && fetch < fetch_end; ++c, fetch += a.fetch_stride)
+      for (int64_t line = 0; line < a.fetch_lines; ++line) __builtin_prefetch(fetch + line * 16, 0, 2);
     const int64_t row = a.order ? a.order[at] : at;
     uint32_t i = a.row_start[at];
     const uint32_t end = a.row_start[at + 1];
