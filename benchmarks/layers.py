@@ -5,7 +5,8 @@ network: no copy of the image in or out), interleaved with torch's convolution i
 Minima over the repeats; weights and image are hot. `--sparsity 0` runs the dense kernel. Where the planner falls back to dense, `kernel`
 says so: the ratio is dense over dense then.
 
-`break_even` of a row is that of its layer and pattern: the sparsity from which on sparse wins, as far as it was measured.
+`break_even` of a row is that of its layer and pattern: the sparsity from which on sparse wins; the lowest
+measured one where sparse wins there already.
 
     python benchmarks/layers.py --store      writes benchmarks/results/layers.json and prints the rows
     python benchmarks/layers.py --sparsity 0.9 --pattern unstructured,block:4x1,gs:8,1 --json
@@ -233,7 +234,8 @@ def main() -> None:
         for shape, pattern in dict.fromkeys((row["shape"], row["pattern"]) for row in rows):
             even = break_even(rows, shape, pattern)
             if pattern != "dense":
-                told = "none measured" if even is None else f"{even:.0%}"
+                least = min(row["sparsity"] for row in rows if row["pattern"] == pattern)
+                told = "none measured" if even is None else f"{'at most ' * (even == least)}{even:.0%}"
                 print(f"{shape:26} {pattern:13} break-even: {told}")
     if options.plot is not None:
         page(rows).write(options.plot)

@@ -86,4 +86,32 @@ def test_a_stored_configuration_is_replaced_and_others_stay(tmp_path):
 
 
 def test_everything_names_scripts_that_exist():
-    assert all((ROOT / "benchmarks" / f"{name}.py").is_file() for name, _ in everything.RUNS)
+    assert all((ROOT / "benchmarks" / f"{script.name}.py").is_file() for script in everything.RUNS)
+    assert sum(script.seconds for script in everything.RUNS) < 30 * 60
+
+
+def test_everything_goes_on_after_a_failure(monkeypatch, capsys):
+    scripts = [everything.Script(name=name, seconds=90) for name in ("first", "second", "third")]
+    codes = {"benchmarks.first": 0, "benchmarks.second": 3, "benchmarks.third": None}
+    called = []
+
+    def pretended(command, **options):
+        called.append(command[2:])
+        if codes[command[2]] is None:
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+        return subprocess.CompletedProcess(command, codes[command[2]])
+
+    monkeypatch.setattr(subprocess, "run", pretended)
+    assert everything.run(scripts, quick=False) == [
+        "second --store: exit code 3",
+        "third --store: more than 900 s",
+    ]
+    assert called == [[name, "--store"] for name in codes]
+    told = capsys.readouterr().out
+    assert "[1/3, about 5 min left]" in told
+    assert "[3/3, about 2 min left]" in told
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(SystemExit, match=r"--only: expected names of .*rnn.*, got lstm"):
+        everything.chosen("rnn,lstm")
