@@ -126,7 +126,7 @@ class Planner {
 
   void make_steps(const Fusions& fusions) {
     std::optional<Tuner> tuner;
-    if (options_.tune) tuner.emplace(kernels_, team_, program_.arena_floats);
+    if (options_.tune) tuner.emplace(net_, kernels_, team_, program_.arena_floats);
     for (const Component& component : program_.components) {
       for (int i = component.begin; i < component.end; ++i) {
         const Spec& spec = specs_[static_cast<size_t>(i)];

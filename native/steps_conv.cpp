@@ -91,7 +91,7 @@ std::unique_ptr<Step> make_conv(const Context& context, const Spec& spec, LayerI
   };
   const std::vector<LaneCandidate> candidates = lane_candidates(context.kernels, w, layer);
   const std::string what = std::string(spec.strided ? "strided" : "conv") + (step->residual ? " residual" : "");
-  const auto [choice, measured] = pick_lanes(context, what, layer, w, candidates, 1, info, make);
+  const auto [choice, measured] = pick_lanes(context, what, layer, w, candidates, in, 1, info, make);
   step = make(choice, context.budget);
 
   info.kernel = layer.by_rows ? "depthwise_conv" : lane_kernel(choice, "dense_conv");

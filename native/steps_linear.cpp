@@ -110,7 +110,8 @@ std::string add_lanes(LinearStep& step, const Context& context, const Weight& we
     return made;
   };
   const std::vector<LaneCandidate> candidates = lane_candidates(context.kernels, w, layer);
-  const auto [choice, measured] = pick_lanes(context, "linear", layer, w, candidates, context.chunk, info, make);
+  const auto [choice, measured] =
+      pick_lanes(context, "linear", layer, w, candidates, *step.in, context.chunk, info, make);
   auto made = make(choice, context.budget);
   step.packed = std::move(made->packed);
   step.tile_vectors = made->tile_vectors;
@@ -141,7 +142,7 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   }
   if (rows_per_example == 1) {
     step->vector = VectorProduct::make(weight, context.kernels, context.budget);
-    pick_vector_product(context, weight, step->vector, info, [&](const VectorProduct& product) {
+    pick_vector_product(context, weight, step->vector, *step->in, info, [&](const VectorProduct& product) {
       auto made = std::make_unique<LinearStep>(*step);
       made->vector = product;
       return made;

@@ -209,10 +209,10 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   };
   const std::vector<LaneCandidate> candidates = lane_candidates(context.kernels, w, layer);
   const auto [choice, measured] =
-      pick_lanes(context, step->lstm ? "lstm" : "gru", layer, w, candidates, context.chunk, info, make);
+      pick_lanes(context, step->lstm ? "lstm" : "gru", layer, w, candidates, *step->x, context.chunk, info, make);
   step = make(choice, context.budget);
   info.reason = "x: " + lane_reason(w, candidates, choice, measured);
-  pick_vector_product(context, hidden, step->recurrent, info, [&](const VectorProduct& product) {
+  pick_vector_product(context, hidden, step->recurrent, *step->x, info, [&](const VectorProduct& product) {
     auto made = std::make_unique<RecurrentStep>(*step);
     made->recurrent = product;
     return made;
