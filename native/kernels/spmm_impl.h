@@ -60,7 +60,8 @@ void spmm_tile(const SpmmArgs& a) {
   const uint32_t* mask = a.mask ? a.mask + a.lane : nullptr;
   const float* fetch = a.fetch;
   const float* const fetch_end = a.fetch + a.fetch_channels * a.fetch_stride;
-  const int64_t rows = a.row_end - a.row_begin, channels_a_row = a.fetch ? (a.fetch_channels + rows - 1) / rows : 0;
+  const int64_t rows = a.row_end - a.row_begin,
+                channels_a_row = a.fetch && rows > 0 ? (a.fetch_channels + rows - 1) / rows : 0;
   for (int64_t at = a.row_begin; at < a.row_end; ++at) {
     for (int64_t c = 0; c < channels_a_row && fetch < fetch_end; ++c, fetch += a.fetch_stride)
       for (int64_t line = 0; line < a.fetch_lines; ++line) __builtin_prefetch(fetch + line * 16, 0, 2);
@@ -98,9 +99,10 @@ void spmm_tile(const SpmmArgs& a) {
     constexpr bool kTwoChains = T <= 4;  // few accumulators do not cover the latency of the multiply-add
     V second[T] = {};
     V(&odd)[T] = kTwoChains ? second : acc;
-    if constexpr (sizeof(Offset) == 2) {  // four offsets in one load: loads are what bounds
+    if constexpr (sizeof(Offset) ==
+                  2) {  // four offsets in one load: loads are what bounds; two wide ones gained nothing
+      uint64_t four;
       for (; i + 3 < end; i += 4) {
-        uint64_t four;
         __builtin_memcpy(&four, offsets + i, sizeof four);
         add_entry<T>(acc, values[i], x + (four & 0xFFFF));
         add_entry<T>(odd, values[i + 1], x + (four >> 16 & 0xFFFF));
