@@ -122,6 +122,7 @@ void ConvStep::run_groups(const Frame& frame, const float* source, const LaneCal
   const int64_t run = std::max<int64_t>(1, kGroupFloats / (inputs * (strided ? phase_floats() : in->plane)));
   frame.team->run([&](int part) {
     const int64_t begin = op->groups * part / threads, end = op->groups * (part + 1) / threads;
+    clear_gaps(frame, begin * outputs, end * outputs);
     float* const planes = strided ? frame.arena + scratch->offset + begin * inputs * phase_floats() : nullptr;
     LaneCall call = base;
     for (int64_t g = begin; g < end; g += run) {
@@ -137,8 +138,20 @@ void ConvStep::run_groups(const Frame& frame, const float* source, const LaneCal
   });
 }
 
+// By the thread that writes the lanes before them, which has these lines in its cache and clears some of those lanes
+// too: cleared by one thread for all, ResNet-50 at 90 % on two threads ran 1.04 times slower.
+void ConvStep::clear_gaps(const Frame& frame, int64_t first, int64_t end) const {
+  if (out->place < 0 && first < end) zero_gaps(frame.arena + out->offset, *out, first, end);
+}
+
+bool ConvStep::ends(int part, int threads) const {
+  const int64_t n = static_cast<int64_t>(tiles.size());
+  int64_t last = n - 1;
+  while (last > 0 && tiles[static_cast<size_t>(last)].lane >= out->lanes()) --last;
+  return n * part / threads <= last && last < n * (part + 1) / threads;
+}
+
 LaneCall ConvStep::begin(const Frame& frame) const {
-  if (out->place < 0) zero_gaps(frame.arena + out->offset, *out);
   LaneCall base;
   base.x = strided ? frame.arena + scratch->offset : frame.arena + in->origin();
   base.y = frame.arena + out->origin();
@@ -185,8 +198,12 @@ void ConvStep::run_alone(const Frame& frame) const {
   if (by_group && (!strided || threads == 1)) return run_groups(frame, frame.arena + in->origin(), base);
   if (strided) copy_all_phases(frame);
   const int64_t n = static_cast<int64_t>(tiles.size());
-  const bool whole = by_tiles(frame);
+  const bool whole = by_tiles(frame), sparse = packed.kind == PackedRows::Kind::sparse;
+  if (!whole && !sparse) clear_gaps(frame, 0, out->channels);
   frame.team->run([&](int part) {
+    const size_t at = static_cast<size_t>(part);
+    if (whole && ends(part, threads)) clear_gaps(frame, 0, out->channels);
+    if (!whole && sparse) clear_gaps(frame, packed.stream.split[at], packed.stream.split[at + 1]);
     LaneCall call = base;
     call.part = whole ? 0 : part;
     call.parts = whole ? 1 : threads;
@@ -203,6 +220,10 @@ void ConvStep::run_behind(const Frame& frame) const {
   double passed = 0;  // of the second, in part 0
   frame.team->run([&](int part) {
     LaneCall mine = first, other = second;
+    if (ends(part, threads)) {
+      clear_gaps(frame, 0, out->channels);
+      behind->clear_gaps(frame, 0, behind->out->channels);
+    }
     const int64_t end = n * (part + 1) / threads;
     for (int64_t t = n * part / threads; t < end && run_tile(mine, static_cast<size_t>(t)); ++t) {
       const double start = now(frame);

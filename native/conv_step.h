@@ -41,7 +41,9 @@ struct ConvStep final : Step {
   int64_t phase_floats() const;  // of a channel
 
  private:
-  LaneCall begin(const Frame& frame) const;  // clears the gaps of the output, looks at the input where it must
+  void clear_gaps(const Frame& frame, int64_t first, int64_t end) const;  // of the output's planes
+  bool ends(int part, int threads) const;    // whether a part of the tiles has the last lanes
+  LaneCall begin(const Frame& frame) const;  // looks at the input where it must
   bool finite(const Frame& frame) const;
   // channels begin .. end - 1, of every plane the rows of this part
   void copy_phases(const float* x, float* y, int64_t begin, int64_t end, int part, int parts) const;

@@ -258,15 +258,15 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
 
 // Called before the lanes are written, so whole groups of kAlign floats may be cleared: a fixed-size store each, where
 // a memset of a few dozen bytes a plane was 7 % of a 7x7 layer.
-void zero_gaps(float* base, const Slot& s) {
-  const auto clear = [](float* p, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i += kAlign) std::memset(p + i, 0, kAlign * sizeof(float));
+void zero_gaps(float* base, const Slot& s, int64_t begin, int64_t end) {
+  const auto clear = [](float* p, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += kAlign) std::memset(p + i, 0, kAlign * sizeof(float));
   };
-  clear(base, 0, s.lead);
+  if (begin == 0) clear(base, 0, s.lead);
   float* plane = base + s.lead;
   const int64_t first = s.lanes() / kAlign * kAlign;
-  for (int64_t c = 0; c < s.channels; ++c) clear(plane + c * s.plane, first, s.plane);
-  clear(plane + s.channels * s.plane, 0, s.tail);
+  for (int64_t c = begin; c < end; ++c) clear(plane + c * s.plane, first, s.plane);
+  if (end == s.channels) clear(plane + s.channels * s.plane, 0, s.tail);
 }
 
 void zero_padding(float* base, const Slot& s) {

@@ -47,7 +47,7 @@ inline float* at(const Frame& frame, const Slot& slot, int64_t example = 0) {
 inline void begin_write(const Frame& frame, const Slot& slot) {
   if (!slot.planar) return;
   if (slot.height == 1 || slot.row == slot.width)
-    zero_gaps(frame.arena + slot.offset, slot);
+    zero_gaps(frame.arena + slot.offset, slot, 0, slot.channels);
   else
     zero_padding(frame.arena + slot.offset, slot);
 }
