@@ -2,9 +2,11 @@
 // step by step. One example: matrix times vector, with the first products in the place of the bias. Several: their
 // states interleaved, so that a step reads the weights once for all of them.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "column_product.h"
 #include "strided.h"
 #include "tuner.h"
 
@@ -43,6 +45,7 @@ struct RecurrentStep final : Step {
   PackedRows input;
   int tile_vectors = 1;  // of a pass over the steps
   VectorProduct recurrent;
+  ColumnProduct columns;           // the same matrix where that is faster
   std::vector<float> hidden_bias;  // gru: [3H], zero but for n
   Room room{0, 0, 0, 0, 0, 0};
 
@@ -100,7 +103,12 @@ struct RecurrentStep final : Step {
     const float *h_now = at(frame, *last_h, example), *add = lstm ? of_x : hidden_bias.data();
     float* sums = scratch_at(frame, room.sums);
     const int threads = frame.team->size();
-    frame.team->run([&](int part) { recurrent.run(h_now, sums, add, part, threads); });
+    // A dropped weight contributes nothing, even against NaN: then by rows. States lie between -1 and 1, so that their
+    // sum is finite where they all are.
+    if (!columns.empty() && std::isfinite(kernels->fold(kSum, h_now, hidden)))
+      frame.team->run([&](int part) { columns.run(h_now, sums, add, part, threads); });
+    else
+      frame.team->run([&](int part) { recurrent.run(h_now, sums, add, part, threads); });
     cell(frame, example, of_x, sums);
   }
 
@@ -129,11 +137,13 @@ struct RecurrentStep final : Step {
     const float* from_x = input_part(frame);
     begin(frame, *last_h, h);
     if (lstm) begin(frame, *last_c, c);
+    const int64_t least = columns.empty() ? 1 : 4;  // three examples by columns are as fast as three together
     for (int64_t i = 0; i < steps; ++i) {
       const int64_t s = reverse ? steps - 1 - i : i;
       const float* of_x = from_x + s * gates;
       for (int64_t e = 0, count = 0; e < frame.count; e += count) {
         count = recurrent.together(frame.count - e);
+        if (count < least) count = 1;
         if (count == 1)
           alone(frame, e, of_x + e * x_stride);
         else
@@ -185,6 +195,7 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   step->room = Room(step->inputs, step->gates, step->hidden, step->lanes, rows, context.chunk);
 
   step->recurrent = VectorProduct::make(hidden, context.kernels, context.budget);
+  step->columns = ColumnProduct::make(hidden, context.kernels, context.budget);
   if (!step->lstm) {
     step->hidden_bias.assign(static_cast<size_t>(step->gates), 0.0f);
     const std::vector<float> last = optional_vector(net, node.hidden_bias, context.budget);
@@ -221,11 +232,12 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   info.num_kept += step->recurrent.kept();
   info.num_weights += step->gates * step->hidden;
   info.reason += "; h: " + step->recurrent.reason();
+  if (!step->columns.empty()) info.reason += "; small enough to run column by column with its zeros";
   if (context.chunk > 1)
     info.reason += step->recurrent.interleaves()
                        ? "; up to " + std::to_string(context.chunk) + " examples step together"
                        : "; example by example";
-  info.kernel = (step->lstm ? "lstm:" : "gru:") + step->recurrent.kernel();
+  info.kernel = (step->lstm ? "lstm:" : "gru:") + (step->columns.empty() ? step->recurrent.kernel() : "dense_columns");
   info.macs = info.num_kept * step->x->shape[0];
   info.macs_dense = info.num_weights * step->x->shape[0];
   const size_t bytes = step->input.bytes() + step->recurrent.bytes();

@@ -33,14 +33,17 @@ GSM_INLINE V floor_v(V x) {
 }
 
 // Odd polynomial below 0.625 (Cephes), 1 - 2 / (e^2x + 1) above: relative error about 1e-7 everywhere.
-GSM_INLINE V tanh_v(V x) {
-  const V a = reinterpret_cast<V>(reinterpret_cast<I>(x) & 0x7FFFFFFF), z = x * x;
+GSM_INLINE V tanh_small_v(V x) {
+  const V z = x * x;
   V p = splat(-5.70498872745e-3f);
   p = fma(p, z, splat(2.06390887954e-2f));
   p = fma(p, z, splat(-5.37397155531e-2f));
   p = fma(p, z, splat(1.33314422036e-1f));
   p = fma(p, z, splat(-3.33332819422e-1f));
-  const V small = fma(p * z, x, x);
+  return fma(p * z, x, x);
+}
+GSM_INLINE V tanh_v(V x) {
+  const V small = tanh_small_v(x), a = reinterpret_cast<V>(reinterpret_cast<I>(x) & 0x7FFFFFFF);
   const V large = 1.0f - 2.0f / (exp_v(a + a) + 1.0f);
   return a < 0.625f ? small : (x < 0.0f ? -large : large);  // NaN: large is NaN
 }

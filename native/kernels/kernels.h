@@ -109,6 +109,16 @@ struct VectorArgs {
   float lo = 0, hi = 0;
 };
 
+// y[r] = bias[r] + sum of values[r / kColumnRows][k][r % kColumnRows] * x[k], for blocks of rows begin .. end.
+constexpr int64_t kColumnRows = 64;
+struct ColumnsArgs {
+  const float* x = nullptr;
+  float* y = nullptr;
+  const float* bias = nullptr;  // null = zero
+  const float* values = nullptr;
+  int64_t begin = 0, end = 0, rows = 0, width = 0;
+};
+
 // Products of training over rows of lanes; float or double. lanes_product: y[row * y_stride + f] = the sum over a row's
 // entries of values[order[i]] * x[offsets[i] + f]; lanes_sddmm: gradient[i] += the sum over f of y[row * y_stride + f]
 // * x[offsets[i] + f]. Nothing behind lane n - 1 is touched.
@@ -211,6 +221,7 @@ struct KernelTable {
   // One step of a cell: gates [4n] or [3n] and [3n], before their functions.
   void (*lstm_cell)(const float* gates, float* c, float* h, int64_t n);
   void (*gru_cell)(const float* input, const float* hidden, float* h, int64_t n);
+  void (*columns)(const ColumnsArgs*);
   // x [rows][x_stride] -> y [columns][y_stride]
   void (*transpose)(const float* x, int64_t x_stride, float* y, int64_t y_stride, int64_t rows, int64_t columns);
 };

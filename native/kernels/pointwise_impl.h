@@ -31,6 +31,16 @@ GSM_INLINE V exp_v(V x) {
   return original != original ? original : underflow;
 }
 
+// 1 / x for finite x of ordinary size, to 1e-7: a division of 16 lanes costs as much as 30 multiply-adds.
+GSM_INLINE V inverse_v(V x) {
+#if defined(GSM_UNIT_AVX512)
+  const V first = _mm512_rcp14_ps(x);
+  return first * fma(-x, first, splat(2.0f));
+#else
+  return 1.0f / x;
+#endif
+}
+
 GSM_INLINE V erf_v(V x) {
   x = at_most(splat(4.0f), at_least(splat(-4.0f), x));
   const V x2 = x * x;
@@ -46,7 +56,7 @@ GSM_INLINE V erf_v(V x) {
   q = fma(q, x2, splat(-1.68282697438203e-03f));
   q = fma(q, x2, splat(-7.37332916720468e-03f));
   q = fma(q, x2, splat(-1.42647390514189e-02f));
-  return x * p / q;
+  return x * p * inverse_v(q);
 }
 
 GSM_INLINE V sigmoid_v(V x) { return 1.0f / (1.0f + exp_v(-x)); }

@@ -5,14 +5,22 @@
 namespace gossamer {
 namespace {
 
+// The gates' functions without division; beyond 80 the exponential would overflow, and they are 0 or 1 long before.
+GSM_INLINE V gate_v(V x) { return inverse_v(1.0f + exp_v(at_most(splat(80.0f), -x))); }
+GSM_INLINE V bounded_v(V x) {  // tanh
+  const V small = tanh_small_v(x), a = reinterpret_cast<V>(reinterpret_cast<I>(x) & 0x7FFFFFFF);
+  const V large = 1.0f - 2.0f * inverse_v(exp_v(at_most(splat(80.0f), a + a)) + 1.0f);
+  return a < 0.625f ? small : (x < 0.0f ? -large : large);  // NaN: large is NaN
+}
+
 // gates: i, f, g, o, each of n.
 template <typename Load, typename Store>
 GSM_INLINE void lstm_lanes(const float* gates, float* c, float* h, int64_t n, Load get, Store put) {
-  const V i = sigmoid_v(get(gates)), f = sigmoid_v(get(gates + n)), g = tanh_v(get(gates + 2 * n)),
-          o = sigmoid_v(get(gates + 3 * n));
+  const V i = gate_v(get(gates)), f = gate_v(get(gates + n)), g = bounded_v(get(gates + 2 * n)),
+          o = gate_v(get(gates + 3 * n));
   const V cell = fma(f, get(c), i * g);
   put(c, cell);
-  put(h, o * tanh_v(cell));
+  put(h, o * bounded_v(cell));
 }
 void lstm_cell(const float* gates, float* c, float* h, int64_t n) {
   int64_t i = 0;
@@ -28,8 +36,8 @@ void lstm_cell(const float* gates, float* c, float* h, int64_t n) {
 // input: r, z, n of x with its bias; hidden: the same of h, with the hidden bias in n.
 template <typename Load, typename Store>
 GSM_INLINE void gru_lanes(const float* input, const float* hidden, float* h, int64_t n, Load get, Store put) {
-  const V r = sigmoid_v(get(input) + get(hidden)), z = sigmoid_v(get(input + n) + get(hidden + n)),
-          fresh = tanh_v(fma(r, get(hidden + 2 * n), get(input + 2 * n)));
+  const V r = gate_v(get(input) + get(hidden)), z = gate_v(get(input + n) + get(hidden + n)),
+          fresh = bounded_v(fma(r, get(hidden + 2 * n), get(input + 2 * n)));
   put(h, fma(z, get(h), (1.0f - z) * fresh));
 }
 void gru_cell(const float* input, const float* hidden, float* h, int64_t n) {

@@ -1,5 +1,6 @@
 // The unit's table; included last by each isa_*.cpp.
 #pragma once
+#include "columns_impl.h"
 #include "elementwise_impl.h"
 #include "narrow_impl.h"
 #include "norm_impl.h"
@@ -71,6 +72,7 @@ constexpr KernelTable make_table(const char* name) {
                      attend,
                      lstm_cell,
                      gru_cell,
+                     columns,
                      transpose};
 }
 }  // namespace

@@ -298,6 +298,26 @@ def test_recurrent(op, reverse, given):
     agree(file_of(nodes, inputs, weights, longest=20), inputs, lengths=(20, 1, 7, 20))
 
 
+@pytest.mark.parametrize(("op", "gates"), [("lstm", 4), ("gru", 3)])
+def test_a_dropped_weight_of_a_recurrent_layer_never_meets_nan(op, gates):
+    """Two units that share no weight: what is wrong with one stays there."""
+    alone = (
+        np.tile(np.eye(2, dtype=np.float32), (gates, 1)) * 0.5
+    )  # a row of gate and unit reads its own unit
+    weights = {"y.input": np.tile(np.float32([[1.0], [0.0]]), (gates, 1)), "y.hidden": alone}
+    weights["y.bias"] = vector(gates * 2)
+    inputs: dict[str, Shape] = {"x": (5, 1)}
+    data = file_of([node(op, ["x"], "y", ("input", "hidden", "bias"), reverse=False)], inputs, weights)
+    session = gossamer.load(data, engine="native")
+    assert "dense_columns" in session.layers()[0]["kernel"]
+    x = np.ones((1, 5, 1), np.float32)
+    fine = session.run({"x": x})["y"]
+    x[0, 2] = np.nan
+    found = session.run({"x": x})["y"]
+    np.testing.assert_array_equal(found[..., 1], fine[..., 1])
+    assert np.isnan(found[0, :, 0]).tolist() == [False, False, True, True, True]
+
+
 def test_joins_and_constants_follow_the_length():
     inputs: dict[str, Shape] = {"x": ("s", 6)}
     nodes = [
