@@ -223,11 +223,13 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
       pick_lanes(context, step->lstm ? "lstm" : "gru", layer, w, candidates, *step->x, context.chunk, info, make);
   step = make(choice, context.budget);
   info.reason = "x: " + lane_reason(w, candidates, choice, measured);
-  pick_vector_product(context, hidden, step->recurrent, *step->x, info, [&](const VectorProduct& product) {
-    auto made = std::make_unique<RecurrentStep>(*step);
-    made->recurrent = product;
-    return made;
-  });
+  if (step->columns.empty()) {
+    pick_vector_product(context, hidden, step->recurrent, *step->x, info, [&](const VectorProduct& product) {
+      auto made = std::make_unique<RecurrentStep>(*step);
+      made->recurrent = product;
+      return made;
+    });
+  }
 
   info.num_kept += step->recurrent.kept();
   info.num_weights += step->gates * step->hidden;

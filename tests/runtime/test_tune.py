@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gossamer.formats import pack, packed_file
 from gossamer.formats.matrix import PackedMatrix
-from gossamer.graph import Input, Manifest, Network, Node, Output
+from gossamer.graph import FreeDim, Input, Manifest, Network, Node, Output
 from gossamer.kernels.native import status
 from gossamer.runtime import load
 from gossamer.runtime.__main__ import main
@@ -149,6 +149,38 @@ def test_a_tuned_plan_answers_like_an_untuned_one(isa, cache):
             assert tuned.describe()["remarks"] == []
     (found,) = cache.iterdir()
     assert found.read_text().startswith("gossamer choices 1\ncpu ")
+
+
+@pytest.mark.parametrize(("op", "gates"), [("lstm", 4), ("gru", 3)])
+def test_recurrent_layers_are_tuned(op, gates, cache):
+    """The product with x by rows of lanes, that with h by the kernels of one vector."""
+    hidden, inputs = 256, 10
+    weights = {}
+    for role, columns, density in (("input", inputs, 0.6), ("hidden", hidden, 0.02)):
+        matrix, mask = masked(gates * hidden, columns, density)
+        weights[role] = pack(matrix * mask * 0.1, mask, format="unstructured", dtype="float32")
+    node = Node(
+        op=op,
+        name="layer",
+        inputs=("x",),
+        outputs=("y", "h", "c") if op == "lstm" else ("y", "h"),
+        attributes={"reverse": False},
+        weights={"input": "input", "hidden": "hidden"},
+    )
+    network = Network(
+        name="one",
+        dims={"n": FreeDim(min=1, max=5), "s": FreeDim(min=1, max=20)},
+        inputs=(Input(name="x", shape=("n", "s", inputs)),),
+        outputs=(Output(name="y", value="y"),),
+        nodes=(node,),
+    )
+    file = packed_file.to_bytes(Manifest(network=network, library="test"), weights)
+    for isa in ISAS:
+        tuned, plain = load(file, isa=isa, tune=True), load(file, isa=isa)
+        assert tuned.layers()[0]["reason"].count("measured") == 2
+        for batch, length in ((1, 20), (5, 3)):
+            x = np.random.default_rng(9).standard_normal((batch, length, inputs), dtype=np.float32)
+            np.testing.assert_allclose(tuned(x), plain(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch):
