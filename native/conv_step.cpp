@@ -243,7 +243,8 @@ void ConvStep::run(const Frame& frame) const {
 bool run_behind(Step& first, Step& second) {
   auto& leader = static_cast<ConvStep&>(first);
   auto& follower = static_cast<ConvStep&>(second);
-  if (leader.by_group || follower.by_group || !(leader.tiles == follower.tiles)) return false;
+  if (leader.by_group || follower.by_group || leader.tiles.size() < 2 || !(leader.tiles == follower.tiles))
+    return false;
   if (follower.packed.guarded) return false;  // it looks at its whole input first
   leader.behind = &follower;
   follower.led = true;
