@@ -41,9 +41,10 @@ struct ConvStep final : Step {
   int64_t phase_floats() const;  // of a channel
 
  private:
-  void clear_gaps(const Frame& frame, int64_t first, int64_t end) const;  // of the output's planes
-  bool ends(int part, int threads) const;    // whether a part of the tiles has the last lanes
-  LaneCall begin(const Frame& frame) const;  // looks at the input where it must
+  // of the output's planes first .. end - 1, no lane below `own`
+  void clear_gaps(const Frame& frame, int64_t first, int64_t end, int64_t own = 0) const;
+  void clear_behind_tiles(const Frame& frame, int part) const;  // where the part has the last lanes
+  LaneCall begin(const Frame& frame) const;                     // looks at the input where it must
   bool finite(const Frame& frame) const;
   // channels begin .. end - 1, of every plane the rows of this part
   void copy_phases(const float* x, float* y, int64_t begin, int64_t end, int part, int parts) const;

@@ -258,14 +258,18 @@ int64_t place_slots(std::vector<Slot>& slots, Budget& budget) {
 
 // Called before the lanes are written, so whole groups of kAlign floats may be cleared: a fixed-size store each, where
 // a memset of a few dozen bytes a plane was 7 % of a 7x7 layer.
-void zero_gaps(float* base, const Slot& s, int64_t begin, int64_t end) {
+void zero_gaps(float* base, const Slot& s, int64_t begin, int64_t end, int64_t own) {
   const auto clear = [](float* p, int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += kAlign) std::memset(p + i, 0, kAlign * sizeof(float));
   };
   if (begin == 0) clear(base, 0, s.lead);
   float* plane = base + s.lead;
-  const int64_t first = s.lanes() / kAlign * kAlign;
-  for (int64_t c = begin; c < end; ++c) clear(plane + c * s.plane, first, s.plane);
+  const int64_t first = std::max(s.lanes() / kAlign * kAlign, own), whole = round_up(first);
+  for (int64_t c = begin; c < end; ++c) {
+    float* const gap = plane + c * s.plane;
+    if (first < whole) std::fill(gap + first, gap + whole, 0.0f);
+    clear(gap, whole, s.plane);
+  }
   if (end == s.channels) clear(plane + s.channels * s.plane, 0, s.tail);
 }
 

@@ -216,8 +216,9 @@ bool plane_a_column(const Node& node, int64_t channels);
 int64_t conv_phase_floats(const Node& node, const Slot& in, const Slot& out, const Budget& budget);
 
 // Shared by the steps of planar slots.
-// Everything of planes begin .. end - 1 that is not a lane, and what lies before the first and behind the last.
-void zero_gaps(float* base, const Slot& slot, int64_t begin, int64_t end);
+// Everything of planes begin .. end - 1 that is not a lane, and what lies before the first and behind the last. No lane
+// below `own` is touched.
+void zero_gaps(float* base, const Slot& slot, int64_t begin, int64_t end, int64_t own = 0);
 void zero_padding(float* base, const Slot& slot);  // of all planes, after the lanes were written, exactly
 // ~0 on image columns, 0 on padding; as long as the slot's largest sizes need.
 std::vector<uint32_t> lane_mask(const Slot& slot, Budget& budget);

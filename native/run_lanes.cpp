@@ -65,6 +65,7 @@ void copy_tile(const TileCopy& copy, size_t block, const float* x, size_t bytes,
 void fetch_block(const ColumnMap& map, size_t block, const LaneCall& call, int lanes, SpmmArgs& a) {
   const int64_t channel = static_cast<int64_t>(block) * map.block;
   a.fetch = nullptr;
+  a.fetch_channels = 0;
   if (call.parts == 1 || channel >= map.channels) return;
   const auto [low, high] = std::minmax_element(map.taps.begin(), map.taps.end());
   a.fetch = call.x + channel * map.channel_stride + *low + call.lane;
