@@ -142,7 +142,7 @@ std::unique_ptr<Step> make_linear(const Context& context, const Spec& spec, Laye
   }
   if (rows_per_example == 1) {
     step->vector = VectorProduct::make(weight, context.kernels, context.budget);
-    pick_vector_product(context, weight, step->vector, *step->in, info, [&](const VectorProduct& product) {
+    pick_vector_product(context, "linear", weight, step->vector, *step->in, info, [&](const VectorProduct& product) {
       auto made = std::make_unique<LinearStep>(*step);
       made->vector = product;
       return made;

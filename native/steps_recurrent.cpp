@@ -224,7 +224,8 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   step = make(choice, context.budget);
   info.reason = "x: " + lane_reason(w, candidates, choice, measured);
   if (step->columns.empty()) {
-    pick_vector_product(context, hidden, step->recurrent, *step->x, info, [&](const VectorProduct& product) {
+    const std::string what = (step->lstm ? "lstm " : "gru ") + std::to_string(step->x->shape[0]);  // its steps
+    pick_vector_product(context, what, hidden, step->recurrent, *step->x, info, [&](const VectorProduct& product) {
       auto made = std::make_unique<RecurrentStep>(*step);
       made->recurrent = product;
       return made;
@@ -242,7 +243,7 @@ std::unique_ptr<Step> make_recurrent(const Context& context, const Spec& spec, L
   info.kernel = (step->lstm ? "lstm:" : "gru:") + (step->columns.empty() ? step->recurrent.kernel() : "dense_columns");
   info.macs = info.num_kept * step->x->shape[0];
   info.macs_dense = info.num_weights * step->x->shape[0];
-  const size_t bytes = step->input.bytes() + step->recurrent.bytes();
+  const size_t bytes = step->input.bytes() + step->recurrent.bytes() + step->columns.bytes();
   info.bytes = static_cast<int64_t>(bytes);
   weight_bytes += bytes;
   return step;

@@ -38,13 +38,13 @@ std::string lane_key(const Context& context, const std::string& what, const Lane
 
 Tuner::Tuner(const Network& net, const KernelTable& kernels, Team& team, int64_t arena_floats)
     : team_(team), cache_(kernels.name, team.size()), floats_(arena_floats + kAlign) {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, size_t{1} << 21, static_cast<size_t>(floats_) * sizeof(float)) != 0)
-    throw std::bad_alloc();
-  arena_ = static_cast<float*>(memory);
   int64_t weights = 0;
   for (const Weight& weight : net.weights) weights += weight.num_kept;
   if (weights > kHotFloats) others_.assign(static_cast<size_t>(std::min(2 * weights, kOtherFloats)), 1.0f);
+  void* memory = nullptr;  // last: nothing after it may throw
+  if (posix_memalign(&memory, size_t{1} << 21, static_cast<size_t>(floats_) * sizeof(float)) != 0)
+    throw std::bad_alloc();
+  arena_ = static_cast<float*>(memory);
 }
 
 Tuner::~Tuner() { std::free(arena_); }
@@ -154,8 +154,9 @@ LanePick pick_lanes(const Context& context, const std::string& what, const LaneL
   return {candidates[pick.index].choice, pick.words};
 }
 
-void pick_vector_product(const Context& context, const Weight& weight, VectorProduct& product, const Slot& input,
-                         LayerInfo& info, const std::function<std::unique_ptr<Step>(const VectorProduct&)>& make) {
+void pick_vector_product(const Context& context, const std::string& what, const Weight& weight, VectorProduct& product,
+                         const Slot& input, LayerInfo& info,
+                         const std::function<std::unique_ptr<Step>(const VectorProduct&)>& make) {
   const std::vector<VectorChoice> choices = product.choices();
   if (choices.size() == 1) return;
   std::vector<std::string> names;
@@ -163,9 +164,10 @@ void pick_vector_product(const Context& context, const Weight& weight, VectorPro
   size_t index = std::min(static_cast<size_t>(context.candidate), choices.size() - 1);
   std::string words;
   if (context.tuner != nullptr) {
-    const std::string key = "vector " + std::to_string(weight.shape[0]) + " " + std::to_string(weight.shape[1]) + " " +
-                            std::to_string(weight.num_kept) + " " + std::to_string(static_cast<int>(weight.format)) +
-                            " " + std::to_string(static_cast<int>(weight.dtype));
+    const std::string key = "vector " + what + " " + std::to_string(weight.shape[0]) + " " +
+                            std::to_string(weight.shape[1]) + " " + std::to_string(weight.num_kept) + " " +
+                            std::to_string(static_cast<int>(weight.format)) + " " +
+                            std::to_string(static_cast<int>(weight.dtype));
     const Tuner::Pick pick = context.tuner->pick(
         key, names,
         [&](size_t i, Budget& budget) {

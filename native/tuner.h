@@ -53,7 +53,8 @@ LanePick pick_lanes(const Context& context, const std::string& what, const LaneL
                     const std::function<std::unique_ptr<Step>(const LaneChoice&, Budget&)>& make);
 
 // The same for a product with one vector; `product` is the default and becomes the one that was picked.
-void pick_vector_product(const Context& context, const Weight& weight, VectorProduct& product, const Slot& input,
-                         LayerInfo& info, const std::function<std::unique_ptr<Step>(const VectorProduct&)>& make);
+void pick_vector_product(const Context& context, const std::string& what, const Weight& weight, VectorProduct& product,
+                         const Slot& input, LayerInfo& info,
+                         const std::function<std::unique_ptr<Step>(const VectorProduct&)>& make);
 
 }  // namespace gossamer

@@ -310,6 +310,7 @@ def test_a_dropped_weight_of_a_recurrent_layer_never_meets_nan(op, gates):
     data = file_of([node(op, ["x"], "y", ("input", "hidden", "bias"), reverse=False)], inputs, weights)
     session = gossamer.load(data, engine="native")
     assert "dense_columns" in session.layers()[0]["kernel"]
+    assert session.layers()[0]["bytes"] >= 64 * 2 * 4  # two columns of 64 rows, most of them padding
     x = np.ones((1, 5, 1), np.float32)
     fine = session.run({"x": x})["y"]
     x[0, 2] = np.nan

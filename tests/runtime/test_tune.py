@@ -151,10 +151,7 @@ def test_a_tuned_plan_answers_like_an_untuned_one(isa, cache):
     assert found.read_text().startswith("gossamer choices 1\ncpu ")
 
 
-@pytest.mark.parametrize(("op", "gates"), [("lstm", 4), ("gru", 3)])
-def test_recurrent_layers_are_tuned(op, gates, cache):
-    """The product with x by rows of lanes, that with h by the kernels of one vector."""
-    hidden, inputs = 256, 10
+def recurrent(op: str, gates: int, hidden: int, inputs: int) -> bytes:
     weights = {}
     for role, columns, density in (("input", inputs, 0.6), ("hidden", hidden, 0.02)):
         matrix, mask = masked(gates * hidden, columns, density)
@@ -174,13 +171,31 @@ def test_recurrent_layers_are_tuned(op, gates, cache):
         outputs=(Output(name="y", value="y"),),
         nodes=(node,),
     )
-    file = packed_file.to_bytes(Manifest(network=network, library="test"), weights)
+    return packed_file.to_bytes(Manifest(network=network, library="test"), weights)
+
+
+@pytest.mark.parametrize(("op", "gates"), [("lstm", 4), ("gru", 3)])
+def test_recurrent_layers_are_tuned(op, gates, cache):
+    """The product with x by rows of lanes, that with h by the kernels of one vector."""
+    inputs = 10
+    file = recurrent(op, gates, 256, inputs)
     for isa in ISAS:
         tuned, plain = load(file, isa=isa, tune=True), load(file, isa=isa)
         assert tuned.layers()[0]["reason"].count("measured") == 2
         for batch, length in ((1, 20), (5, 3)):
             x = np.random.default_rng(9).standard_normal((batch, length, inputs), dtype=np.float32)
             np.testing.assert_allclose(tuned(x), plain(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_product_is_measured_anew_in_another_kind_of_layer(cache):
+    """Times of a linear layer say nothing of a recurrent one with the same matrix, which has other work around it."""
+    matrix, mask = masked(1024, 256, 0.02)
+    node = Node(op="linear", name="layer", inputs=("x",), outputs=("y",), weights={"weight": "w"})
+    weight = pack(matrix * mask, mask, format="unstructured", dtype="float32")
+    assert "measured: " in load(one_layer(node, (1, 256), weight), tune=True).layers()[0]["reason"]
+    file = recurrent("lstm", 4, 256, 10)
+    assert "measured before" not in load(file, tune=True).layers()[0]["reason"]
+    assert load(file, tune=True).layers()[0]["reason"].count("measured before") == 2
 
 
 def test_a_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch):
