@@ -23,7 +23,7 @@ def break_even(rows: Sequence[Mapping[str, Any]], shape: str, pattern: str) -> f
     )
     if not points or points[-1][1] < 1:
         return None
-    for (low, slow), (high, fast) in pairwise(points):
+    for (low, slow), (high, fast) in reversed(list(pairwise(points))):  # faster from the last crossing on
         if slow < 1 <= fast:
             return float(low + (high - low) * (1 - slow) / (fast - slow))
     return float(points[0][0])
