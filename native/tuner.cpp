@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "weight_memory.h"
+
 namespace gossamer {
 namespace {
 
@@ -113,6 +115,7 @@ Tuner::Pick Tuner::pick(const std::string& layer, const std::vector<std::string>
       return out;
     }
   }
+  const WeightsApart apart;
   std::vector<std::unique_ptr<Step>> steps;
   Budget trial = budget;  // all candidates at once, until one is chosen
   for (size_t i = 0; i < names.size(); ++i) {

@@ -39,6 +39,7 @@ struct Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping() { munmap(map, whole); }
 };
+thread_local std::weak_ptr<Mapping> last;
 #endif
 
 }  // namespace
@@ -47,7 +48,6 @@ WeightBytes::WeightBytes(size_t size) : size_(size) {
   const size_t need = (size + 127) / 64 * 64;
 #if defined(__linux__)
   if (kMappings && need >= kSmall) {
-    static thread_local std::weak_ptr<Mapping> last;
     std::shared_ptr<Mapping> mapping = last.lock();
     if (!mapping || static_cast<size_t>(mapping->end - mapping->at) < need) {
       mapping = std::make_shared<Mapping>(std::max(kMapping, (need + kHuge - 1) / kHuge * kHuge));
@@ -65,5 +65,13 @@ WeightBytes::WeightBytes(size_t size) : size_(size) {
   data_ = static_cast<uint8_t*>(memory);
   owner_ = std::shared_ptr<void>(memory, std::free);
 }
+
+#if defined(__linux__)
+WeightsApart::WeightsApart() : before_(last.lock()) { last.reset(); }
+WeightsApart::~WeightsApart() { last = std::static_pointer_cast<Mapping>(before_); }
+#else
+WeightsApart::WeightsApart() = default;
+WeightsApart::~WeightsApart() = default;
+#endif
 
 }  // namespace gossamer

@@ -26,4 +26,17 @@ class WeightBytes {
   size_t size_ = 0;
 };
 
+// While it lives, pieces of this thread come from mappings of their own: what is tried and thrown away would else keep
+// its share of the mapping of what stays.
+class WeightsApart {
+ public:
+  WeightsApart();
+  ~WeightsApart();
+  WeightsApart(const WeightsApart&) = delete;
+  WeightsApart& operator=(const WeightsApart&) = delete;
+
+ private:
+  std::shared_ptr<void> before_;
+};
+
 }  // namespace gossamer

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -196,6 +198,57 @@ def test_a_product_is_measured_anew_in_another_kind_of_layer(cache):
     file = recurrent("lstm", 4, 256, 10)
     assert "measured before" not in load(file, tune=True).layers()[0]["reason"]
     assert load(file, tune=True).layers()[0]["reason"].count("measured before") == 2
+
+
+# In a fresh process: by how many bytes it grows with a tuned session, and the bytes of its weights.
+GROWTH = """
+import sys
+from pathlib import Path
+from gossamer.runtime import load
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+before = resident()
+session = load(sys.argv[1], tune=True)
+print(resident() - before, session.describe()["weight_bytes"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_was_tried_leaves_no_memory(cache, tmp_path):
+    """Every layer keeps the weights of one candidate, of four or five that were packed."""
+    weights, nodes = {}, []
+    attributes = {"kernel": [3, 3], "stride": [1, 1], "padding": [1] * 4, "dilation": [1, 1], "groups": 1}
+    for number in range(8):
+        matrix, mask = masked(256, 2304, 0.3 + number / 100)  # each is measured anew
+        weights[f"w{number}"] = pack(matrix * mask * 0.01, mask, format="unstructured", dtype="float32")
+        nodes.append(
+            Node(
+                op="conv2d",
+                name=f"layer{number}",
+                inputs=(f"y{number - 1}" if number else "x",),
+                outputs=(f"y{number}",),
+                attributes=attributes,
+                weights={"weight": f"w{number}"},
+            )
+        )
+    network = Network(
+        name="many",
+        inputs=(Input(name="x", shape=(1, 256, 14, 14)),),
+        outputs=(Output(name="y", value="y7"),),
+        nodes=tuple(nodes),
+    )
+    file = packed_file.to_bytes(Manifest(network=network, library="test"), weights)
+    (tmp_path / "many.safetensors").write_bytes(file)
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / "many.safetensors")]
+    grown, stored = map(
+        int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    )
+    assert (
+        grown < 4 * stored
+    )  # with the file and the heap's rest; all candidates together: almost seven times
 
 
 def test_a_cache_that_cannot_be_used_is_told(tmp_path, monkeypatch):
