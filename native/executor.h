@@ -32,7 +32,7 @@ struct LayerInfo {                       // one row a node of the network, in or
   int64_t macs_dense = 0, macs = 0;      // of one example
   int64_t num_kept = 0, num_weights = 0, bytes = 0;  // bytes: packed weight in memory
   double seconds = 0;                                // of the last profiled run, 0 if none
-  std::vector<CandidateInfo> candidates;             // by rising estimate
+  std::vector<CandidateInfo> candidates;             // of each product, its default first
 };
 
 // batch, length: 0 where the network has no such free dimension (any number is taken then).

@@ -82,9 +82,6 @@ struct PackedRows {
   ColumnMap fetched{0};  // of a sparse convolution without copies: operands to fetch ahead; no channels: none
   std::vector<float> bias;
   int64_t rows = 0;
-  int max_vectors(const KernelTable& kernels) const {
-    return kind == Kind::sparse ? kernels.max_vectors : kernels.max_block_vectors;
-  }
   size_t bytes() const { return stream.bytes() + blocks.bytes() + bias.size() * 4; }
 };
 

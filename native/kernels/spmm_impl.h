@@ -99,9 +99,8 @@ void spmm_tile(const SpmmArgs& a) {
     constexpr bool kTwoChains = T <= 4;  // few accumulators do not cover the latency of the multiply-add
     V second[T] = {};
     V(&odd)[T] = kTwoChains ? second : acc;
-    if constexpr (sizeof(Offset) ==
-                  2) {  // four offsets in one load: loads are what bounds; two wide ones gained nothing
-      uint64_t four;
+    if constexpr (sizeof(Offset) == 2) {
+      uint64_t four;  // offsets in one load: loads are what bounds; two wide ones gained nothing
       for (; i + 3 < end; i += 4) {
         __builtin_memcpy(&four, offsets + i, sizeof four);
         add_entry<T>(acc, values[i], x + (four & 0xFFFF));
