@@ -1,5 +1,6 @@
 // Storage formats -> plain rows or plain values. The input was validated by weights.cpp; nothing is checked again here.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "check.h"
@@ -50,7 +51,9 @@ template <class Emit>
 void walk_entries(const Weight& w, Emit&& emit) {
   const int64_t rows = w.shape[0], columns = w.shape[1];
   switch (w.format) {
-    case Format::dense: fail(Error::Kind::plan, "weight ", quoted(w.name), ": expected a sparse format, got dense");
+    case Format::dense:
+      for (int64_t slot = 0; slot < rows * columns; ++slot) emit(slot / columns, slot % columns);
+      break;
     case Format::unstructured:
       walk_gaps(w.parts.at("gaps"), 1, [&](int64_t slot) { emit(slot / columns, slot % columns); });
       break;
@@ -113,6 +116,10 @@ void sort_row(SparseRows* rows, int64_t begin, int64_t end, std::vector<std::pai
 
 }  // namespace
 
+bool is_absent(float value) { return value == 0.0f && std::signbit(value); }
+
+bool Weight::full() const { return shape.size() == 1 || num_kept == shape[0] * shape[1]; }
+
 // Two walks: the first counts the entries of every row, the second puts them into their places; then rows are sorted.
 SparseRows decode_rows(const Weight& weight) {
   if (weight.shape.size() != 2)
@@ -121,18 +128,24 @@ SparseRows decode_rows(const Weight& weight) {
   out.rows = weight.shape[0];
   out.columns = weight.shape[1];
   out.row_start.assign(static_cast<size_t>(out.rows) + 1, 0);
-  walk_entries(weight, [&](int64_t row, int64_t) { ++out.row_start[static_cast<size_t>(row) + 1]; });
+  const Values values(weight);
+  int64_t index = 0;
+  const auto absent = [&](float value) { return weight.format == Format::dense && is_absent(value); };
+  walk_entries(weight, [&](int64_t row, int64_t) {
+    if (!absent(values[index++])) ++out.row_start[static_cast<size_t>(row) + 1];
+  });
   for (size_t row = 0; row < static_cast<size_t>(out.rows); ++row) out.row_start[row + 1] += out.row_start[row];
 
   out.column.resize(static_cast<size_t>(weight.num_kept));
   out.value.resize(static_cast<size_t>(weight.num_kept));
-  Values values(weight);
-  int64_t index = 0;
+  index = 0;
   // row_start[row] serves as the place of the row's next entry; afterwards it is the start of the next row.
   walk_entries(weight, [&](int64_t row, int64_t column) {
+    const float value = values[index++];
+    if (absent(value)) return;
     auto place = static_cast<size_t>(out.row_start[static_cast<size_t>(row)]++);
     out.column[place] = static_cast<int32_t>(column);
-    out.value[place] = values[index++];
+    out.value[place] = value;
   });
   for (size_t row = static_cast<size_t>(out.rows); row > 0; --row) out.row_start[row] = out.row_start[row - 1];
   out.row_start[0] = 0;
@@ -144,7 +157,7 @@ SparseRows decode_rows(const Weight& weight) {
 }
 
 std::vector<float> decode_values(const Weight& weight) {
-  std::vector<float> out(static_cast<size_t>(weight.num_kept));
+  std::vector<float> out(weight.parts.at("values").bytes / (weight.dtype == DType::f16 ? 2 : 4));
   Values values(weight);
   for (size_t i = 0; i < out.size(); ++i) out[i] = values[static_cast<int64_t>(i)];
   return out;

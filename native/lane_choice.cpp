@@ -133,9 +133,8 @@ Weighed weigh(const Weight& weight, Budget& budget) {
   w.kept = weight.num_kept;
   if (weight.format == Format::dense) {
     w.matrix = decode_dense(weight);
-    w.kept = w.total;
     w.dense = true;
-    w.words = "stored dense, " + grouped(w.total) + " weights";
+    w.words = "stored dense, " + (weight.full() ? grouped(w.total) + " weights" : kept_share(weight));
     return w;
   }
   budget.take(w.kept + weight.shape[0], 12, "decoded weights");
@@ -218,7 +217,7 @@ PackedRows pack_lanes(const KernelTable& kernels, const Weighed& weight, const L
       break;
     case Kind::blocks: packed.blocks = pack_blocks(weight.rows, map, budget); break;
     case Kind::dense:
-      packed.guarded = !weight.dense;
+      packed.guarded = weight.kept < weight.total;
       packed.blocks = pack_dense(weight.dense ? weight.matrix : densify_guarded(weight.rows, budget), layer.rows, map,
                                  layer.group_rows, layer.channels * layer.channel_stride, budget);
   }

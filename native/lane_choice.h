@@ -56,7 +56,7 @@ struct LaneCandidate {
 // What is sensible, the cheapest first; never empty.
 std::vector<LaneCandidate> lane_candidates(const KernelTable& kernels, const Weighed& weight, const LaneLayer& layer);
 
-// The weight as the choice reads it. Dropped weights of a sparse weight that runs dense are told apart (guarded).
+// The weight as the choice reads it. Dropped weights of one that runs dense are told apart (guarded).
 PackedRows pack_lanes(const KernelTable& kernels, const Weighed& weight, const LaneLayer& layer,
                       const LaneChoice& choice, int threads, Budget& budget);
 

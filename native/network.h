@@ -27,7 +27,8 @@ struct Weight {
   std::vector<int64_t> shape;  // [n] or [R, C]
   int64_t p0 = 0, p1 = 0;      // block: rows, columns; n_of_m: n, m; gather_scatter: banks, per_row; window: width, 0
   std::map<std::string, Part> parts;
-  int64_t num_kept = 0;  // stored values
+  int64_t num_kept = 0;  // stored values; of a dense matrix those that are not -0
+  bool full() const;     // nothing is absent
 };
 
 // Rows of a sparse matrix, decoded from any format: entries of a row sorted by column, explicit zeros kept.
@@ -206,8 +207,9 @@ std::shared_ptr<const File> open_bytes(const void* data, size_t size);  // copie
 std::vector<std::vector<int64_t>> infer_shapes(const Network& network, const std::vector<int64_t>& dims);
 
 // decode.cpp
-SparseRows decode_rows(const Weight& weight);                          // any matrix format except dense
-std::vector<float> decode_dense(const Weight& weight);                 // dense matrix or vector, fp16 widened
+bool is_absent(float value);                                           // -0: what a dense matrix holds at a dropped weight
+SparseRows decode_rows(const Weight& weight);                          // of a matrix
+std::vector<float> decode_dense(const Weight& weight);                 // dense matrix or vector, fp16 widened, absent: -0
 void decode_dense_row(const Weight& weight, int64_t row, float* out);  // of a dense matrix, fp16 widened
 std::vector<float> decode_values(const Weight& weight);  // stored values of any format in the file's order, widened
 

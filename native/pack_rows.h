@@ -78,7 +78,7 @@ struct PackedRows {
   SparseStream stream;
   BlockStream blocks;
   TileCopy copy;         // sparse only
-  bool guarded = false;  // dense, of a sparse weight: dropped weights are -0 and must count nothing
+  bool guarded = false;  // dense with dropped weights, which are -0 and must count nothing
   ColumnMap fetched{0};  // of a sparse convolution without copies: operands to fetch ahead; no channels: none
   std::vector<float> bias;
   int64_t rows = 0;

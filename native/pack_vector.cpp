@@ -206,7 +206,7 @@ void pack_bundles(PackedVector& out, const Weight& weight, Budget& budget) {
 
 }  // namespace
 
-PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKernel* kernel) {
+PackedVector pack_vector(const Weight& weight, Budget& budget, VectorKernel unstructured) {
   if (weight.num_kept >= int64_t{1} << 31)
     throw Error{Error::Kind::plan,
                 "expected fewer than 2^31 kept weights in a layer, got " + std::to_string(weight.num_kept)};
@@ -214,7 +214,7 @@ PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKerne
   out.rows = weight.shape[0];
   out.width = weight.shape[1];
   out.stored = weight.dtype == DType::f16 ? kF16 : kF32;
-  if (weight.format == Format::dense) {
+  if (weight.format == Format::dense && weight.full()) {
     out.kernel = kDense;
     out.units = out.rows;
     out.values = store_values(decode_values(weight), out.stored, budget);
@@ -227,7 +227,7 @@ PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKerne
   }
   budget.take(weight.num_kept + out.rows, 12, "decoded weights");
   const SparseRows rows = decode_rows(weight);
-  if (weight.num_kept == out.rows * out.width) {
+  if (weight.full()) {
     out.kernel = kDense;
     out.units = out.rows;
     out.values = store_values(rows.value, out.stored, budget);
@@ -241,9 +241,7 @@ PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKerne
     pack_blocks_of(out, rows, 8, budget);
   else if (weight.num_kept > 0 && rows_share(rows, 4))
     pack_blocks_of(out, rows, 4, budget);
-  else if (kernel != nullptr ? *kernel == kBitmap
-                             : static_cast<double>(weight.num_kept) >
-                                   kBitmapAbove * static_cast<double>(out.rows) * static_cast<double>(out.width))
+  else if (unstructured == kBitmap)
     pack_bitmap(out, rows, budget);
   else
     pack_rows_of(out, rows, budget);

@@ -23,11 +23,7 @@ struct PackedVector {
   size_t bytes() const { return values.size() + columns.size() + start.size() * 4 + scale.size() * 4; }
 };
 
-// Above this share kept an unstructured row is a bitmap. 4096x1024 (avx512, hot, us, rows against bitmap): 20 % kept
-// 190 / 240, 30 % 300 / 270, 50 % 560 / 350.
-constexpr double kBitmapAbove = 0.25;
-
-// kernel: kRows or kBitmap instead of the one that kBitmapAbove tells, where either is possible; null: that one.
-PackedVector pack_vector(const Weight& weight, Budget& budget, const VectorKernel* kernel = nullptr);
+// unstructured: kRows or kBitmap, for rows without a pattern.
+PackedVector pack_vector(const Weight& weight, Budget& budget, VectorKernel unstructured);
 
 }  // namespace gossamer

@@ -147,7 +147,7 @@ void run_guarded(const KernelTable& kernels, const PackedRows& packed, const Lan
     for (int64_t f = 0; f < lanes; ++f) sums[f] = !first ? y[f] : residual ? bias + residual[f] : bias;
     for (int32_t k = 0; k < block.count; ++k) {
       const float weight = stream.values.as<float>()[block.value_start + 4 * int64_t{k} + row];
-      if (weight == 0.0f && std::signbit(weight)) continue;
+      if (is_absent(weight)) continue;
       const float* x = call.x + block.x_shift + call.lane + offset(block.offset_start + k);
       for (int64_t f = 0; f < lanes; ++f) sums[f] += weight * x[f];
     }

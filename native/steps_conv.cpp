@@ -26,8 +26,10 @@ SparseRows rows_over_all(const Weighed& weight, const Node& node, const Slot& in
   for (int64_t o = 0; o < out.channels; ++o) {
     for (int64_t tap = 0; tap < taps; ++tap) {
       for (int64_t c = 0; c < group_inputs; ++c) {
+        const float value = weight.matrix[static_cast<size_t>((o * taps + tap) * group_inputs + c)];
+        if (is_absent(value)) continue;
         wide.column.push_back(static_cast<int32_t>(tap * in.channels + o / group_outputs * group_inputs + c));
-        wide.value.push_back(weight.matrix[static_cast<size_t>((o * taps + tap) * group_inputs + c)]);
+        wide.value.push_back(value);
       }
     }
     wide.row_start.push_back(static_cast<int64_t>(wide.column.size()));

@@ -170,7 +170,8 @@ void pick_vector_product(const Context& context, const std::string& what, const 
     const std::string key = "vector " + what + " " + std::to_string(weight.shape[0]) + " " +
                             std::to_string(weight.shape[1]) + " " + std::to_string(weight.num_kept) + " " +
                             std::to_string(static_cast<int>(weight.format)) + " " +
-                            std::to_string(static_cast<int>(weight.dtype));
+                            std::to_string(static_cast<int>(weight.dtype)) + " " + std::to_string(weight.p0) + " " +
+                            std::to_string(weight.p1);
     const Tuner::Pick pick = context.tuner->pick(
         key, names,
         [&](size_t i, Budget& budget) {
@@ -183,8 +184,12 @@ void pick_vector_product(const Context& context, const std::string& what, const 
       info.candidates.push_back({names[i], 0, pick.microseconds.empty() ? 0 : pick.microseconds[i], {}});
   }
   if (index > 0) {
-    product = VectorProduct();
-    product = VectorProduct::make(weight, context.kernels, context.budget, &choices[index]);
+    try {
+      product = VectorProduct::make(weight, context.kernels, context.budget, &choices[index]);
+    } catch (const Error& error) {
+      if (error.kind != Error::Kind::memory || context.tuner == nullptr) throw;
+      words += "; " + names[index] + " does not fit";
+    }
   }
   if (!words.empty()) product.remark(words);
 }

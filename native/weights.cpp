@@ -77,7 +77,19 @@ void check_gaps(const Weight& w, int64_t slots, int64_t step, int64_t count, OnS
 
 void check_dense(Weight* w) {
   expect_shape(*w, "values", w->shape);
-  w->num_kept = w->shape.size() == 1 ? w->shape[0] : w->shape[0] * w->shape[1];
+  const Part& values = part_of(*w, "values");
+  if (w->shape.size() == 1) {
+    w->num_kept = w->shape[0];
+    return;
+  }
+  int64_t absent = 0;  // -0
+  const size_t size = w->dtype == DType::f16 ? 2 : 4;
+  for (size_t i = 0; i < values.bytes; i += size) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, values.data + i, size);
+    absent += bits == (size == 2 ? 0x8000u : 0x80000000u);
+  }
+  w->num_kept = w->shape[0] * w->shape[1] - absent;
 }
 
 void check_unstructured(Weight* w) {

@@ -185,7 +185,7 @@ struct KernelTable {
   int max_vectors, max_block_vectors;
   void (*spmm)(const SpmmArgs*);
   void (*block)(const BlockArgs*);
-  bool has_gather;
+  bool has_gather, has_expand;  // instructions: of operands by index, of stored values by a mask
   void (*vector[kVectorKernels][kStoredKinds])(const VectorArgs*);  // null: not stored so
   // the same for 4 and 8 interleaved vectors, x [columns][4 or 8] and y [rows][4 or 8]; null: none
   void (*narrow[2][kVectorKernels][kStoredKinds])(const VectorArgs*);

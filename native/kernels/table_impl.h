@@ -24,6 +24,11 @@ constexpr bool kHasGather = true;
 #else
 constexpr bool kHasGather = false;
 #endif
+#if defined(GSM_UNIT_AVX512)
+constexpr bool kHasExpand = true;
+#else
+constexpr bool kHasExpand = false;
+#endif
 #define GSM_NARROW(N)                                                   \
   {                                                                     \
       {narrow<kRows, float, N>, narrow<kRows, Half, N>, nullptr},       \
@@ -39,6 +44,7 @@ constexpr KernelTable make_table(const char* name) {
                      spmm,
                      block,
                      kHasGather,
+                     kHasExpand,
                      {{spmv_rows<float>, spmv_rows<Half>, nullptr},
                       {spmv_bundles<float>, spmv_bundles<Half>, nullptr},
                       {spmv_window8<float>, spmv_window8<Half>, nullptr},

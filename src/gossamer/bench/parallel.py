@@ -63,7 +63,10 @@ def _run(job: Callable[[], T], sink: Connection) -> None:
     try:
         sink.send(_Answer(results=[job()]))
     except Exception as error:
-        sink.send(_Answer[T](error=error))
+        try:
+            sink.send(_Answer[T](error=error))
+        except Exception:  # an error that cannot be pickled: its words can
+            sink.send(_Answer[T](error=RuntimeFailure(f"{type(error).__name__}: {error}")))
 
 
 def _answer(source: Connection) -> _Answer[T]:

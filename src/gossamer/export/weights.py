@@ -119,7 +119,7 @@ def _pack(
             f"weight {weight.name!r}: expected values up to {FP16_MAX:.0f} in float16, got {largest:g} (after folding of "
             f'batch norm); pack with dtype="float32"'
         )
-    dense = pack_matrix(values, None, format="dense", dtype=dtype)
+    dense = pack_matrix(values, mask, format="dense", dtype=dtype)
     if mask is None:
         return dense, "nothing is absent"
     if weight.only_dense:

@@ -68,6 +68,8 @@ def pack(
     kept, parts = module.encode(floats, mask, parameters)
     with np.errstate(over="ignore"):
         stored = kept.astype(DTYPES[dtype])
+    if format == dense.NAME and stored.ndim == 2:
+        stored = dense.mark(stored, mask)
     bad = np.flatnonzero(~np.isfinite(stored))
     if bad.size:
         hint = "; float16 ends at 65504, float32 goes on" if dtype == "float16" else ""
@@ -76,21 +78,22 @@ def pack(
 
 
 def unpack(packed: PackedMatrix) -> tuple[Floats, Bools]:
-    """Dense float32 values and the mask of what is stored. Allocates the dense matrix: R·C values."""
-    slots = validate(packed)
+    """Dense float32 values and the mask of what is kept. Allocates the dense matrix: R·C values."""
+    slots, present = validate(packed), packed.present
     values = np.zeros(prod(packed.shape), dtype=np.float32)
     mask = np.zeros(values.size, dtype=np.bool_)
-    values[slots.ravel()] = packed.parts["values"].ravel()
-    mask[slots.ravel()] = True
+    values[slots[present]] = packed.parts["values"][present]
+    mask[slots[present]] = True
     return values.reshape(packed.shape), mask.reshape(packed.shape)
 
 
 def entries(packed: PackedMatrix) -> tuple[Ints, Ints, Floats]:
-    """Row, column and float32 value of every stored entry of a matrix, sorted by row, then by column."""
-    slots = validate(packed).ravel()
+    """Row, column and float32 value of every kept entry of a matrix, sorted by row, then by column."""
+    present = packed.present
+    slots = validate(packed)[present]
     order = np.argsort(slots, kind="stable")
     rows, columns = np.divmod(slots[order], packed.shape[1])
-    return rows, columns, packed.parts["values"].ravel()[order].astype(np.float32)
+    return rows, columns, packed.parts["values"][present][order].astype(np.float32)
 
 
 def validate(packed: PackedMatrix) -> Ints:

@@ -1,11 +1,12 @@
-"""`dense`: every value, row-major. Vectors always, matrices where nothing was pruned. docs/formats/dense.md."""
+"""`dense`: every value, row-major; -0 where a matrix has no weight. Vectors always, matrices where little was pruned.
+docs/formats/dense.md."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from gossamer.errors import FormatError
-from gossamer.formats.matrix import Bools, Bytes, Floats, Ints, PackedMatrix
+from gossamer.formats.matrix import Array, Bools, Bytes, Floats, Ints, PackedMatrix
 
 NAME = "dense"
 PARAMETERS: tuple[str, ...] = ()
@@ -17,8 +18,13 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
 
 
 def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
-    """All values; what the mask drops is written as 0."""
+    """All values; `mark` tells what the mask drops."""
     return np.where(mask, values, np.float32(0)), {}
+
+
+def mark(stored: Array, mask: Bools) -> Array:
+    """Values in the dtype of the file: a kept zero is +0 (also one that was too small for float16), an absent weight -0."""
+    return np.where(mask, stored + stored.dtype.type(0), stored.dtype.type(-0.0))
 
 
 def decode(packed: PackedMatrix) -> Ints:
@@ -26,7 +32,7 @@ def decode(packed: PackedMatrix) -> Ints:
     found = packed.parts["values"].shape
     if found != packed.shape:
         raise FormatError(f"values: expected the shape {list(packed.shape)}, got {list(found)}")
-    return np.arange(packed.parts["values"].size, dtype=np.int64)
+    return np.arange(packed.parts["values"].size, dtype=np.int64).reshape(found)
 
 
 def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, int]) -> float:

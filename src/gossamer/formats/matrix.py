@@ -34,9 +34,17 @@ class PackedMatrix:
     parts: Mapping[str, Array] = field(default_factory=dict)
 
     @property
+    def present(self) -> Bools:
+        """Which of the stored values are kept weights, in their shape: all but the -0 of a `dense` matrix."""
+        values = self.parts["values"]
+        if self.format != "dense" or len(self.shape) == 1:
+            return np.ones(values.shape, dtype=np.bool_)
+        return (values != 0) | ~np.signbit(values)
+
+    @property
     def num_kept(self) -> int:
-        """Stored values, kept zeros included."""
-        return self.parts["values"].size
+        """Kept weights, zeros among them included."""
+        return int(np.count_nonzero(self.present))
 
     @property
     def nbytes(self) -> int:

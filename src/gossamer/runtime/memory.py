@@ -43,9 +43,7 @@ def check(
 ) -> None:
     """RuntimeFailure unless one run of that batch and length fits into `max_bytes` (None: this machine's memory) and breaks no rule."""
     most = _physical() if max_bytes is None else max_bytes
-    held = sum(
-        (FLOAT + MASK * (weight.format != "dense")) * prod(weight.shape) for weight in weights.values()
-    )
+    held = sum((FLOAT + MASK) * prod(weight.shape) for weight in weights.values())
     if held > most:
         raise RuntimeFailure(
             f"expected a network within {most} bytes, got {held} for its weights as dense matrices of the NumPy reference; "

@@ -38,10 +38,8 @@ class ReferenceExecutor:
     @cached_property
     def _weights(self) -> Mapping[str, tuple[Floats, Mask | None]]:
         """Dense with masks, made by the first run: an input that fits justifies the memory, a file's word does not."""
-        return {
-            name: (unpack(weight)[0], None) if weight.format == "dense" else unpack(weight)
-            for name, weight in self._packed.items()
-        }
+        unpacked = {name: unpack(weight) for name, weight in self._packed.items()}
+        return {name: (values, None if mask.all() else mask) for name, (values, mask) in unpacked.items()}
 
     def prepare(self, batch: int, length: int = 0) -> None:
         """What a run needs once; RuntimeFailure where a run of that batch and length would not fit into memory or breaks a rule."""

@@ -51,9 +51,10 @@ def _conv2d(call: Call) -> Floats:
         # columns ordered (kh, kw, c_in), c_in fastest, like the weight's
         part = windows[:, group * inside : (group + 1) * inside].transpose(0, 2, 3, 4, 5, 1)
         flat = part.reshape(batch * height * width, -1)
-        shaped = product(flat, weight[group * rows : (group + 1) * rows], mask)  # groups > 1: never a mask
+        here = slice(group * rows, (group + 1) * rows)
+        shaped = product(flat, weight[here], None if mask is None else mask[here])
         shaped = shaped.reshape(batch, height, width, rows).transpose(0, 3, 1, 2)
-        result[:, group * rows : (group + 1) * rows] = shaped
+        result[:, here] = shaped
     if "bias" in call.weights:
         result += call.weights["bias"][:, None, None]
     return result
