@@ -213,7 +213,7 @@ PackedRows pack_lanes(const KernelTable& kernels, const Weighed& weight, const L
   switch (choice.kind) {
     case Kind::sparse:
       if (!choice.copies && !layer.by_rows) packed.fetched = map;
-      packed.stream = pack_sparse(weight.rows, map, threads, budget);
+      packed.stream = pack_sparse(weight.rows, map, threads, budget, layer.by_rows);
       break;
     case Kind::blocks: packed.blocks = pack_blocks(weight.rows, map, budget); break;
     case Kind::dense:

@@ -207,9 +207,9 @@ std::shared_ptr<const File> open_bytes(const void* data, size_t size);  // copie
 std::vector<std::vector<int64_t>> infer_shapes(const Network& network, const std::vector<int64_t>& dims);
 
 // decode.cpp
-bool is_absent(float value);                                           // -0: what a dense matrix holds at a dropped weight
-SparseRows decode_rows(const Weight& weight);                          // of a matrix
-std::vector<float> decode_dense(const Weight& weight);                 // dense matrix or vector, fp16 widened, absent: -0
+bool is_absent(float value);                            // -0: what a dense matrix holds at a dropped weight
+SparseRows decode_rows(const Weight& weight);           // of a matrix
+std::vector<float> decode_dense(const Weight& weight);  // dense matrix or vector, fp16 widened, absent: -0
 void decode_dense_row(const Weight& weight, int64_t row, float* out);  // of a dense matrix, fp16 widened
 std::vector<float> decode_values(const Weight& weight);  // stored values of any format in the file's order, widened
 

@@ -68,7 +68,7 @@ std::vector<int64_t> equal_work(const SparseRows& rows, int threads) {
 
 }  // namespace
 
-SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget) {
+SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget, bool keep_order) {
   SparseStream out;
   const int64_t nnz = static_cast<int64_t>(rows.value.size());
   if (nnz >= int64_t{1} << 31)
@@ -93,7 +93,7 @@ SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threa
     std::vector<uint32_t>& entries = place[b];
     block.order.resize(count);
     std::iota(block.order.begin(), block.order.end(), 0);
-    for (size_t part = 0; part + 1 < out.split.size(); ++part)
+    for (size_t part = 0; !keep_order && part + 1 < out.split.size(); ++part)
       std::stable_sort(block.order.begin() + out.split[part], block.order.begin() + out.split[part + 1],
                        [&](uint32_t one, uint32_t other) { return entries[one] < entries[other]; });
     block.start = start;

@@ -56,8 +56,9 @@ struct ColumnMap {
 };
 
 // The rows of a thread stand by their number of entries in every K block, so that the branch at a row's end is
-// foreseen.
-SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget);
+// foreseen; keep_order: they stand as they are, for callers that run them in pieces.
+SparseStream pack_sparse(const SparseRows& rows, const ColumnMap& map, int threads, Budget& budget,
+                         bool keep_order = false);
 // Rows in fours that share their columns (rows_share_columns).
 BlockStream pack_blocks(const SparseRows& rows, const ColumnMap& map, Budget& budget);
 // group_rows: rows that share an x shift (convolution groups).

@@ -58,8 +58,9 @@ VectorProduct VectorProduct::make(const Weight& weight, const KernelTable& kerne
   out.packed_ = pack_vector(weight, budget, choice == nullptr ? for_unstructured(weight, kernels) : choice->kernel);
   const PackedVector& packed = out.packed_;
   out.kernel_ = name_of(packed.kernel);
-  out.reason_ = weight.format == Format::dense && weight.full() ? "stored dense, " + grouped(weight.num_kept) + " weights"
-                                               : kept_share(weight) + ": " + packed.why;
+  out.reason_ = weight.format == Format::dense && weight.full()
+                    ? "stored dense, " + grouped(weight.num_kept) + " weights"
+                    : kept_share(weight) + ": " + packed.why;
   if (packed.stored == kF16) out.reason_ += "; half precision in memory";
   if ((packed.kernel == kRows || packed.kernel == kBundles) && kernels.has_gather) {
     out.gather_ = choice == nullptr ? gather_wins(kernels) : choice->gather;

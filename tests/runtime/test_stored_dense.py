@@ -53,7 +53,7 @@ def test_dropped_weights_meet_nothing(name: str, batch: int, bad: float, tmp_pat
     assert row.format == "dense"
     assert row.num_kept == int(mask.sum())
     x = torch.rand(batch, *shape)
-    x.view(batch, -1)[:, :: x[0].numel() // 3] = bad
+    x.view(batch, -1)[:, 5] = bad
     want, spoilt = expected(layer, mask, x)
     assert spoilt.any()
     assert not spoilt.all()
