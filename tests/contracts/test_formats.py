@@ -52,7 +52,7 @@ def round_trip(line: Line, values: np.ndarray, mask: np.ndarray, dtype: str) -> 
     found, kept = formats.unpack(packed)
     exact = np.where(mask, values, 0).astype(dtype).astype(np.float32)
     assert np.array_equal(found, exact)
-    assert np.array_equal(kept, np.ones(mask.shape, bool) if line.format == "dense" else mask)
+    assert np.array_equal(kept, mask)
     assert packed.num_kept == kept.sum()
     assert formats.nbytes(packed) == sum(part.nbytes for part in packed.parts.values())
     rows, columns, stored = formats.entries(packed)

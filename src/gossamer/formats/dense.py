@@ -4,9 +4,10 @@ docs/formats/dense.md."""
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gossamer.errors import FormatError
-from gossamer.formats.matrix import Array, Bools, Bytes, Floats, Ints, PackedMatrix
+from gossamer.formats.matrix import Bools, Bytes, Floats, Ints, PackedMatrix
 
 NAME = "dense"
 PARAMETERS: tuple[str, ...] = ()
@@ -22,9 +23,9 @@ def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[
     return np.where(mask, values, np.float32(0)), {}
 
 
-def mark(stored: Array, mask: Bools) -> Array:
+def mark(stored: NDArray[np.floating], mask: Bools) -> NDArray[np.floating]:
     """Values in the dtype of the file: a kept zero is +0 (also one that was too small for float16), an absent weight -0."""
-    return np.where(mask, stored + stored.dtype.type(0), stored.dtype.type(-0.0))
+    return np.where(mask, np.where(stored == 0, 0.0, stored), -0.0).astype(stored.dtype)
 
 
 def decode(packed: PackedMatrix) -> Ints:

@@ -36,10 +36,11 @@ class PackedMatrix:
     @property
     def present(self) -> Bools:
         """Which of the stored values are kept weights, in their shape: all but the -0 of a `dense` matrix."""
-        values = self.parts["values"]
+        values = self.parts["values"].astype(np.float32)
         if self.format != "dense" or len(self.shape) == 1:
             return np.ones(values.shape, dtype=np.bool_)
-        return (values != 0) | ~np.signbit(values)
+        present: Bools = np.logical_or(values != 0, ~np.signbit(values))
+        return present
 
     @property
     def num_kept(self) -> int:
