@@ -192,3 +192,14 @@ def test_a_sum_that_is_scaled_afterwards_is_not_fused() -> None:
             return ((x @ x.transpose(1, 2) + keep[:, None]) * 0.5).softmax(-1) @ x
 
     assert "attention" not in operations(Scaled())
+
+
+def test_scores_of_a_matrix_and_a_vector_are_not_fused(tmp_path: Path) -> None:
+    class Additive(nn.Module):
+        def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+            row = (x @ x.mean(1).unsqueeze(-1)).squeeze(-1) + (1.0 - keep) * -1e4
+            return (row.softmax(-1).unsqueeze(1) @ x).squeeze(1)
+
+    assert "attention" not in operations(Additive())
+    report = pack(Additive(), example(), tmp_path / "a.safetensors", dtype="float32")
+    assert report.verification.worst < 1e-5

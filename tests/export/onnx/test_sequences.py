@@ -183,3 +183,70 @@ def test_attention_of_opset_23(tmp_path):
     session, report = packed(path, tmp_path)
     assert operators(session).count("attention") == 1
     assert report.verification.worst < 1e-5
+
+
+def attended(nodes, inputs, feeds, folder, constants):
+    """Operators of the packed graph, whose output y is that of ONNX Runtime."""
+    path = saved(model(nodes, inputs, constants=constants), folder)
+    session, _ = packed(path, folder)
+    np.testing.assert_allclose(session.run(feeds)["y"], expected(path, feeds)["y"], atol=1e-5)
+    return operators(session)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_scores_of_a_matrix_and_a_vector_are_no_attention(batch, tmp_path):
+    """A column of scores that is read as a row (seq2seq attention): softmax and product, not the operator."""
+    nodes = [
+        ("Unsqueeze", ["k", "last"], ["column"], {}),
+        ("MatMul", ["m", "column"], ["s"], {}),
+        ("Squeeze", ["s", "last"], ["row"], {}),
+        ("Softmax", ["row"], ["p"], {"axis": 1}),
+        ("Unsqueeze", ["p", "one"], ["q"], {}),
+        ("MatMul", ["q", "m"], ["y"], {}),
+    ]
+    feeds = {"m": normal(batch, 11, 8), "k": normal(batch, 8, seed=1)}
+    found = attended(
+        nodes,
+        {"m": ["batch", 11, 8], "k": ["batch", 8]},
+        feeds,
+        tmp_path,
+        {"last": np.array([-1]), "one": np.array([1])},
+    )
+    assert "attention" not in found
+    assert found.count("matmul") == 2
+
+
+def test_one_query_without_its_dimension_is_attention(tmp_path):
+    """Scores [N, 1, S] that are a row [N, S] for mask and softmax."""
+    nodes = [
+        ("Unsqueeze", ["x", "one"], ["q"], {}),
+        ("Transpose", ["k"], ["kt"], {"perm": [0, 2, 1]}),
+        ("MatMul", ["q", "kt"], ["s"], {}),
+        ("Squeeze", ["s", "one"], ["row"], {}),
+        ("Add", ["row", "mask"], ["masked"], {}),
+        ("Softmax", ["masked"], ["p"], {"axis": 1}),
+        ("Unsqueeze", ["p", "one"], ["r"], {}),
+        ("MatMul", ["r", "v"], ["y"], {}),
+    ]
+    shapes = {"x": (4,), "k": (5, 4), "mask": (5,), "v": (5, 3)}
+    feeds = {name: normal(2, *shape, seed=place) for place, (name, shape) in enumerate(shapes.items())}
+    inputs = {name: ["batch", *shape] for name, shape in shapes.items()}
+    assert "attention" in attended(nodes, inputs, feeds, tmp_path, {"one": np.array([1])})
+
+
+def test_a_mask_of_scores_seen_in_another_shape_is_not_fused(tmp_path):
+    """[N, 2, 1, 5] seen as [N, 1, 2, 5] for the mask: of the operator's shape it would be another mask."""
+    nodes = [
+        ("Transpose", ["k"], ["kt"], {"perm": [0, 1, 3, 2]}),
+        ("MatMul", ["q", "kt"], ["s"], {}),
+        ("Reshape", ["s", "turned"], ["t"], {}),
+        ("Add", ["t", "mask"], ["masked"], {}),
+        ("Reshape", ["masked", "back"], ["b"], {}),
+        ("Softmax", ["b"], ["p"], {"axis": -1}),
+        ("MatMul", ["p", "k"], ["y"], {}),
+    ]
+    shapes = {"q": (2, 1, 4), "k": (2, 5, 4), "mask": (1, 2, 5)}
+    feeds = {name: normal(2, *shape, seed=place) for place, (name, shape) in enumerate(shapes.items())}
+    inputs = {name: ["batch", *shape] for name, shape in shapes.items()}
+    constants = {"turned": np.array([-1, 1, 2, 5]), "back": np.array([-1, 2, 1, 5])}
+    assert "attention" not in attended(nodes, inputs, feeds, tmp_path, constants)

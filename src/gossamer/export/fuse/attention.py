@@ -70,8 +70,7 @@ def attention(node: DraftNode, graph: Graph) -> DraftNode | None:
         return None
     product = scores.product
     q, k, v = product.inputs[0], product.inputs[1], node.inputs[1]
-    shapes = [graph.shapes[value] for value in (q, k, v)]
-    if len({shape[:-2] for shape in shapes}) != 1:
+    if not _fits((q, k, v), product, softmax, node, graph):
         return None
     outer = last = 1.0
     if not product.attributes["transpose_b"]:
@@ -90,6 +89,21 @@ def attention(node: DraftNode, graph: Graph) -> DraftNode | None:
     }
     inputs = (q, k, v) if mask is None else (q, k, v, mask)
     return replace(node, op="attention", inputs=inputs, attributes=attributes)
+
+
+def _fits(
+    inputs: tuple[str, str, str], product: DraftNode, softmax: DraftNode, node: DraftNode, graph: Graph
+) -> bool:
+    """The operator's shapes: q [N, ..., T, D], k [N, ..., S, D], v [N, ..., S, E], and T x S scores all the way from one product to the
+    other. (Scores of a matrix and a vector are a column that is read as a row: no such thing.)"""
+    q, k, v = (graph.shapes[value] for value in inputs)
+    scores, probabilities = graph.shapes[product.output], graph.shapes[node.inputs[0]]
+    return (
+        q[:-2] == k[:-2] == v[:-2]
+        and graph.shapes[softmax.output][-1] == scores[-1]
+        and probabilities[-2:] == scores[-2:]
+        and graph.shapes[node.output][:-1] == q[:-1]
+    )
 
 
 def _lone_softmax(value: str, graph: Graph) -> DraftNode | None:
@@ -132,15 +146,21 @@ def _scores(value: str, graph: Graph) -> _Scores | None:
     if node.op == "add":
         for part, mask in (node.inputs, node.inputs[::-1]):
             found = _scores(part, graph)
-            if found is not None:
+            if found is not None and _sees_keys(node, found, graph):
                 return replace(found, masks=(*found.masks, _Mask(value=mask)))
     if node.op == "where":
         condition, first, second = node.inputs
         for hides, fill, part in ((True, first, second), (False, second, first)):
             found = _scores(part, graph) if _is_far(fill, graph) else None
-            if found is not None:
+            if found is not None and _sees_keys(node, found, graph):
                 return replace(found, masks=(*found.masks, _Mask(value=condition, hides=hides)))
     return None
+
+
+def _sees_keys(node: DraftNode, scores: _Scores, graph: Graph) -> bool:
+    """A mask of this sum is a mask of the product: of its shape, or with sizes of 1 dropped, but not moved."""
+    here, full = graph.shapes[node.output], graph.shapes[scores.product.output]
+    return here == full or (len(here) < len(full) and here[-1] == full[-1])
 
 
 def _is_far(value: str, graph: Graph) -> bool:
