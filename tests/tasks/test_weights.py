@@ -68,3 +68,20 @@ def test_unreadable_files(tmp_path):
     torch.save([1, 2], tmp_path / "w.pt")
     with pytest.raises(CheckpointError, match="state dict"):
         read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "got an empty file"),
+        (b".", "no checkpoint"),  # IndexError of the unpickler
+        (b"h\x05.", "no checkpoint"),  # KeyError
+        (b"G\x00.", "no checkpoint"),  # struct.error
+        (b"weights?", "no checkpoint"),
+        (b"PK\x03\x04 no zip", "no checkpoint"),
+    ],
+)
+def test_junk_is_one_clear_error(content, words, tmp_path):
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"w.pt: expected weights that load without .*{words}"):
+        read_weights(tmp_path / "w.pt")

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -72,11 +71,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: expected weights that load without running code (.safetensors, or torch.save of a state dict), got objects "
             "or no checkpoint; save them with torch.save(model.state_dict(), ...)"
         ) from None
-    except (RuntimeError, EOFError, SafetensorError, ValueError) as error:
-        first_line = " ".join(str(error).splitlines()[:1])
+    except Exception as error:  # of bytes that are no pickle the unpickler raises anything: KeyError, IndexError, struct.error
         raise CheckpointError(
-            f"{path}: expected weights that load without running code (.safetensors, or torch.save of a state dict): "
-            f"{first_line}"
+            f"{path}: expected weights that load without running code (.safetensors, or torch.save of a state dict), got "
+            f"{_found(path, error)}"
         ) from None
     for key in _INNER_KEYS:
         if isinstance(values, Mapping) and isinstance(values.get(key), Mapping):
@@ -87,6 +85,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a state dict (names to tensors), or one under 'model' or 'state_dict'"
         )
     return {str(name).removeprefix("module."): value for name, value in values.items()}
+
+
+def _found(path: Path, error: Exception) -> str:
+    """What a file without weights is."""
+    if path.stat().st_size == 0:
+        return "an empty file"
+    words = " ".join([type(error).__name__ + ":", *str(error).splitlines()[:1]])
+    return f"no checkpoint, or a damaged one ({words.rstrip(': ')})"
 
 
 def _shape(shape: Iterable[int]) -> str:
