@@ -54,6 +54,8 @@ MALFORMED: list[tuple[str, str]] = [  # strings that no pattern reads, with word
     ("diagonal:3", "got 'diagonal:3'"),
     ("N:M", "got 'N:M'"),
     ("unstructured:3", "without parameters"),
+    ("  2:4", "got '  2:4'"),
+    ("gs:8,1 ", "got 'gs:8,1 '"),
     ("4:2", "got 4:2; write 2:4"),
     ("4:4", "expected 1 <= N < M"),
     ("0:4", "expected 1 <= N < M"),

@@ -68,8 +68,10 @@ def pack(
       gossamer pack nets:speech --input x=1x50x40,h0=1x1x64 --length x:1=1..500 --state h0=hn
     """
     from gossamer.cli.subjects import onnx_packed, subject_of
+    from gossamer.export.arguments import pattern_of
 
     output = Output(json)
+    pattern_of(pattern, None)  # before a model is made and weights are read
     if is_onnx(source):
         path = out or Path(f"{Path(source).stem}.gsm.safetensors")
         sizes = Sizes(input_shape=input, max_batch=max_batch, max_length=max_length)

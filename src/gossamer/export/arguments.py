@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gossamer.errors import ExportError, FormatError, GraphError
+from gossamer.errors import ExportError, FormatError, GraphError, PatternError
 from gossamer.export.agreement import TOLERANCES
 from gossamer.formats import for_pattern
 from gossamer.graph import ImagePreprocessing
@@ -83,11 +83,23 @@ def pattern_of(pattern: object, masks: object) -> str | None:
     chosen = pattern if pattern is not None else getattr(getattr(masks, "method", None), "pattern", None)
     if chosen is None:
         return None
+    text = str(chosen)
     try:
-        for_pattern(str(chosen))
-    except FormatError as error:
-        raise ExportError(str(error)) from error
-    return str(chosen)
+        for_pattern(text)
+        _check_legal(text)
+    except (FormatError, PatternError) as error:
+        raise ExportError(f"pattern: {str(error).removeprefix('pattern: ')}") from error
+    return text
+
+
+def _check_legal(text: str) -> None:
+    """PatternError where no mask can have the pattern. Patterns need torch, packing an ONNX file does not: without it nothing is checked,
+    and weights are stored as if no pattern had been named."""
+    try:
+        from gossamer.sparsity.patterns import parse_pattern
+    except ModuleNotFoundError:
+        return
+    parse_pattern(text)
 
 
 def check_manifest(blocks: Mapping[str, object], *, texts: Mapping[str, object], labels: object) -> None:

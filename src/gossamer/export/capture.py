@@ -7,10 +7,12 @@ model that fixes its batch (it writes the number into a reshape, or guards on it
 batch of the example, and `fixed_because` says why.
 """
 
+import io
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,7 +72,7 @@ def capture(subject: Subject, *, max_batch: int) -> Captured:
                 raise ExportError(
                     f"torch.export cannot capture {type(subject.model).__name__}: {_first_line(error)}. The model's forward "
                     f"must be free of control flow that depends on values, and the modules plain torch ones (no quantized ones)"
-                    f"{_forgotten_batch(facade, subject)}"
+                    f"{_unknown_mask(error) or _forgotten_batch(facade, subject)}"
                 ) from error
     return _read(program, subject, facade, reason)
 
@@ -95,6 +97,16 @@ def _advice(error: Exception) -> str:
     if "argument #1 'indices' to have one of the following scalar types" in said:
         return "; an embedding takes whole numbers: torch.randint in Python, --input ids=1x16:0..999 on the command line"
     return ""
+
+
+def _unknown_mask(error: Exception) -> str:
+    """Advice where torch's own transformer looks at the numbers of a mask, to see whether it is causal."""
+    if "_detect_is_causal_mask" not in "".join(traceback.format_exception(error)):
+        return ""
+    return (
+        "; torch compares the mask with a causal one: say it in the call, tgt_is_causal=True for nn.Transformer and "
+        "nn.TransformerDecoder (src_is_causal= and is_causal= for the encoder), or False where the mask is another one"
+    )
 
 
 def _forgotten_batch(facade: Facade, subject: Subject) -> str:
@@ -167,7 +179,8 @@ def _export(
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        program: ExportedProgram = export(facade, inputs, dynamic_shapes=shapes)
+        with redirect_stderr(io.StringIO()):  # where it fails, torch prints the whole graph
+            program: ExportedProgram = export(facade, inputs, dynamic_shapes=shapes)
         functional: ExportedProgram = program.run_decompositions({})
         return functional
     finally:

@@ -82,6 +82,7 @@ def pack(
         texts={"name": name, "license": license},
         labels=labels,
     )
+    pattern_text = pattern_of(pattern, masks)
     block = checked_preprocessing(preprocessing)
     subject = subject_of(model, example, states=states, batch_dims=batch_dims)
     chosen = Length.parse(length) if isinstance(length, str) else length
@@ -90,7 +91,6 @@ def pack(
     check_image_size(block, subject)
     given = masks if masks is None or isinstance(masks, Mapping) else masks_of(masks)
     resolved, notes = resolve_masks(subject.model, given)
-    pattern_text = pattern_of(pattern, masks)
     captured, draft, nodes = _lowered(subject, resolved, max_batch, chosen)
     weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=given is None)
     check_labels(labels, draft)

@@ -73,6 +73,17 @@ class PackReport:
         """How many times smaller than dense float32."""
         return self.bytes_dense / self.bytes
 
+    def _beside_dense(self) -> str:
+        """Its size beside dense float32, in words."""
+        if self.bytes_dense == 0:
+            return "no weights"
+        words = (
+            f"{self.ratio:.2f} times smaller than"
+            if self.ratio >= 1.0
+            else f"{1 / self.ratio:.2f} times the size of"
+        )
+        return f"{words} dense float32 ({self.bytes_dense:,} bytes)"
+
     def to_json(self) -> dict[str, Json]:
         """The record for `--json`."""
         return {
@@ -97,8 +108,8 @@ class PackReport:
             for w in matrices
         ]
         head = [
-            f"{self.path}: {self.bytes:,} bytes, {self.ratio:.2f} times smaller than dense float32 ({self.bytes_dense:,} bytes)",
-            f"  {self.nodes} nodes, {self.batch}, sparsity {self.sparsity:.2%}",
+            f"{self.path}: {self.bytes:,} bytes, {self._beside_dense()}",
+            f"  {self.nodes} node{'s' * (self.nodes != 1)}, {self.batch}, sparsity {self.sparsity:.2%}",
             f"  verified with the {self.verification.engine} engine: relative error {self.verification.worst:.1e} "
             f"(limit {self.verification.tolerance:.0e}) at batch {', '.join(self.verification.errors)}",
         ]

@@ -30,7 +30,7 @@ PATTERNS: dict[str, type[Pattern]] = {
 
 
 def parse_pattern(text: str) -> Pattern:
-    """The pattern of a pattern string (white space around it does not count); PatternError lists the families when it is unknown.
+    """The pattern of a pattern string; PatternError lists the families when it is unknown.
 
     >>> parse_pattern("gs:8,8")
     GatherScatter(banks=8, per_row=8, projection='exact')
@@ -40,7 +40,6 @@ def parse_pattern(text: str) -> Pattern:
     """
     if not isinstance(text, str):
         raise PatternError(f"expected a pattern string such as 'unstructured' or '2:4', got {text!r}")
-    text = text.strip()
     if not text.isascii() or re.search(r"\d{10}", text):
         raise PatternError(
             f"expected a pattern string of ASCII letters and numbers below 10^9, got {text[:40]!r}"
