@@ -5,8 +5,8 @@ network: no copy of the image in or out), interleaved with torch's convolution i
 Minima over the repeats; weights and image are hot. `--sparsity 0` runs the dense kernel. Where the planner falls back to dense, `kernel`
 says so: the ratio is dense over dense then.
 
-`break_even` of a row is that of its layer and pattern: the sparsity from which on sparse wins; the lowest
-measured one where sparse wins there already.
+`break_even` of a row is that of its layer and pattern: the sparsity from which on sparse wins, null where it does not lie between two
+measured ones; `break_even_at_most` the lowest measured one where sparse wins there already.
 
     python benchmarks/layers.py --store      writes benchmarks/results/layers.json and prints the rows
     python benchmarks/layers.py --sparsity 0.9 --pattern unstructured,block:4x1,gs:8,1 --json
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from gossamer.bench.break_even import break_even
+from gossamer.bench.break_even import at_most, break_even, told
 from gossamer.bench.machine import describe
 from gossamer.bench.measure import pinned
 from gossamer.bench.script import split_patterns
@@ -226,17 +226,15 @@ def main() -> None:
                             flush=True,
                         )
     for row in rows:
-        even = break_even(rows, row["shape"], row["pattern"])
-        row["break_even"] = None if even is None else round(even, 3)
+        for key, found in (("break_even", break_even), ("break_even_at_most", at_most)):
+            sparsity = found(rows, row["shape"], row["pattern"])
+            row[key] = None if sparsity is None else round(sparsity, 3)
     if options.json:
         print(json.dumps(rows))
     else:
         for shape, pattern in dict.fromkeys((row["shape"], row["pattern"]) for row in rows):
-            even = break_even(rows, shape, pattern)
             if pattern != "dense":
-                least = min(row["sparsity"] for row in rows if row["pattern"] == pattern)
-                told = "none measured" if even is None else f"{'at most ' * (even == least)}{even:.0%}"
-                print(f"{shape:26} {pattern:13} break-even: {told}")
+                print(f"{shape:26} {pattern:13} break-even: {told(rows, shape, pattern) or 'none measured'}")
     if options.plot is not None:
         page(rows).write(options.plot)
     if options.store and not options.quick:
