@@ -118,3 +118,9 @@ def test_tolerance(tmp_path):
         model([("Gemm", ["x", "w"], ["y"], {})], {"x": ["n", 40]}, constants={"w": normal(40, 40)}), tmp_path
     )
     assert "relative error" in refused(path, tmp_path, tolerance=1e-9)
+
+
+def test_einsum_is_told_another_way(tmp_path):
+    nodes = [("Einsum", ["x", "x"], ["y"], {"equation": "nij,nkj->nik"})]
+    message = refused(saved(model(nodes, {"x": ["n", 4, 3]}), tmp_path), tmp_path)
+    assert "nearest supported form: the same, written as MatMul and Transpose" in message

@@ -54,6 +54,7 @@ _HINTS = {
     "NonMaxSuppression": "the network without its post-processing",
     "TopK": "ArgMax, or TopK outside of the network",
     "NonZero": "a mask and Where",
+    "Einsum": "the same, written as MatMul and Transpose",
 }
 
 
