@@ -163,7 +163,7 @@ def test_errors_of_files(engine, tmp_path):
         {"threads": 0}, {"threads": 1.5}, {"threads": "2"}, {"threads": True}, {"threads": None}, {"threads": 4096},
         {"max_batch": 0}, {"max_batch": 2.0},
         {"max_batch": 10**6}, {"max_bytes": -1}, {"max_bytes": 1e9}, {"isa": 3}, {"isa": "z80"}, {"engine": "gpu"}, {"path": None},
-        {"path": 3},
+        {"path": 3}, {"tune": "yes"}, {"pin": 3},
     ],
     ids=str,
 )  # fmt: skip

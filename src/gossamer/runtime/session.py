@@ -157,6 +157,9 @@ def load(
     for what, value in (("max_batch", max_batch), ("max_bytes", max_bytes)):
         if value is not None:
             _check_whole(what, value)
+    for what, flag in (("tune", tune), ("pin", pin)):
+        if not isinstance(flag, bool):
+            raise RuntimeFailure(f"{what}: expected True or False, got {flag!r}")
     if isa is not None and not isinstance(isa, str):
         raise RuntimeFailure(f"isa: expected the name of an instruction set, got {isa!r}")
     if engine not in ("auto", "native", "reference"):
