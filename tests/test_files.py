@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.errors import FileError
-from gossamer.files import write_atomic
+from gossamer.files import check_place, write_atomic
 
 
 def test_new_file_in_new_folders(tmp_path: Path) -> None:
@@ -149,3 +149,13 @@ def test_the_advice_fits_the_reason(
         code in (errno.ENOSPC, errno.EDQUOT)
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_is_checked_without_a_trace(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "folder" / "file")
+    (tmp_path / "old").write_bytes(b"1")
+    check_place(tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    for wrong in (tmp_path, tmp_path / "old" / "file", Path("/proc/x"), Path("/proc/x/y")):
+        with pytest.raises(FileError, match=f"cannot write {wrong}: "):
+            check_place(wrong)

@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from gossamer.errors import FileError
 
@@ -46,6 +47,17 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes | memoryview]) -> P
             f"cannot write {path}: {error.strerror or error}{_room(error, target.parent)}; nothing was changed there: {advice(error)}"
         ) from error
     return path
+
+
+def check_place(path: Path) -> None:
+    """FileError where `write_atomic` could not write `path`: to be asked before long work. No folder is made."""
+    target = path.resolve()
+    try:
+        _mode(target)
+        with TemporaryFile(dir=next(folder for folder in target.parents if folder.exists())):
+            pass
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror or error}; {advice(error)}") from error
 
 
 def _mode(target: Path) -> int | None:

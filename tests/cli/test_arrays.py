@@ -35,3 +35,26 @@ def test_states_may_be_left_out(tmp_path: Path):
     np.savez(tmp_path / "x.npz", tokens=np.array([[1, 2]]), h=np.zeros((1, 3)))
     found = read_inputs(tmp_path / "x.npz", [STATE, TOKENS], None, ["h"])
     assert {name: str(array.dtype) for name, array in found.items()} == {"h": "float32", "tokens": "int64"}
+
+
+@pytest.mark.parametrize(
+    ("item", "array", "words"),
+    [
+        (
+            STATE,
+            np.array([[1.0, -1e300, 2.0]]),
+            "-1e[+]300 does not fit float32, the numbers of the input 'h'",
+        ),
+        (TOKENS, np.array([[1.0, 1e300]]), "1e[+]300 does not fit int64"),
+        (TOKENS, np.array([[np.inf]]), "inf does not fit int64"),
+        (TOKENS, np.array([[2**64 - 1]], np.uint64), "does not fit int64"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(item: Input, array: np.ndarray, words: str, tmp_path: Path):
+    with pytest.raises(RuntimeFailure, match=words):
+        read_inputs(saved(tmp_path, array), [item], None)
+
+
+def test_an_infinity_of_the_file_stays_one(tmp_path: Path):
+    found = read_inputs(saved(tmp_path, np.array([[np.inf, np.nan, 1.0]])), [STATE], None)["h"]
+    np.testing.assert_array_equal(found, np.array([[np.inf, np.nan, 1.0]], np.float32))

@@ -82,7 +82,20 @@ def _shaped(array: NDArray[Any], wanted: Input, path: Path) -> NDArray[np.generi
         raise RuntimeFailure(
             f"{path}: expected whole numbers for {wanted.name!r}, got {array.dtype} with others"
         )
-    return np.ascontiguousarray(array, dtype=wanted.dtype)
+    return _converted(array, wanted, path)
+
+
+def _converted(array: NDArray[Any], wanted: Input, path: Path) -> NDArray[np.generic]:
+    """In the input's dtype; RuntimeFailure for a number that is too large for it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = np.ascontiguousarray(array, dtype=wanted.dtype)
+    lost = np.isinf(made) & np.isfinite(array) if wanted.dtype == "float32" else made != array
+    if lost.any():
+        value = np.ravel(array)[lost.ravel()][0]
+        raise RuntimeFailure(
+            f"{path}: {value:g} does not fit {wanted.dtype}, the numbers of the input {wanted.name!r}; scale them down"
+        )
+    return made
 
 
 def _image(path: Path, wanted: Input, preprocessing: ImagePreprocessing | None) -> Array:

@@ -89,9 +89,12 @@ def bench(
 
     from gossamer.bench import DEFAULT_ENGINES, Settings, Variant, compare
     from gossamer.cli.subjects import Sizes, is_onnx, onnx_packed
-    from gossamer.files import write_atomic
+    from gossamer.files import check_place, write_atomic
 
     output = Output(json)
+    for place in (out, plot):
+        if place is not None:
+            check_place(place)
     batches, counts = _numbers(batch, "--batch"), _numbers(threads, "--threads")
     labelled, calibration = (None, None) if task is None else examples(task, data)
     with tempfile.TemporaryDirectory() as scratch:

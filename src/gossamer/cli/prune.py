@@ -43,11 +43,13 @@ def prune(
       gossamer prune torchvision.models:resnet18 --weights resnet18.pt --pattern 2:4 -o pruned
     """
     from gossamer.cli.subjects import subject_of
+    from gossamer.files import check_place
     from gossamer.recipes import outcome
     from gossamer.training import Sparsifier
     from gossamer.training.methods import OneShot
 
     output = Output(json)
+    check_place(out / "model.safetensors")
     try:
         method = OneShot(sparsity=sparsity, pattern=pattern, allocation=allocation, criterion=criterion)
     except GossamerError as error:

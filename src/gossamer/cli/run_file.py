@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gossamer.cli.output import Json, Output
+from gossamer.errors import RuntimeFailure
 
 
 def run(
@@ -37,6 +38,8 @@ def run(
     from gossamer.runtime.arrays import check_name, write_arrays
 
     output = Output(json)
+    if top < 1:
+        raise RuntimeFailure(f"--top: expected a whole number from 1 on, got {top}")
     session = packed.open_session(file, threads=threads, tune=tune, pin=pin)
     for remark in session.describe()["remarks"]:
         output.say(f"note: {remark}")
