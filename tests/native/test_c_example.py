@@ -51,7 +51,9 @@ def test_failures_are_told(program, tmp_path):
     for arguments, words in (
         ([], "usage"),
         ([tmp_path / "absent", tmp_path / "in.f32", "x"], "absent"),
-        ([path, tmp_path / "in.f32", "x"], "input file"),
+        ([path, tmp_path / "in.f32", "x"], "in.f32: expected a multiple of 1584 bytes, got 28"),
+        ([path, tmp_path / "in.f32", "x", "abc"], "THREADS: expected a whole number from 1 on"),
+        ([path, tmp_path / "in.f32", "x", "0"], "THREADS: expected a whole number from 1 on"),
     ):
         done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 1
