@@ -29,14 +29,12 @@ def plot(name: str) -> str:
     return f"![{name}: times faster than the best dense engine](plots/{name}.svg)" if read(name) else ""
 
 
+NETWORKS = ("resnet50", "mobilenet", "transformer", "rnn")
 BLOCKS: dict[str, Callable[[], str]] = {
-    **{
-        name: lambda name=name: network_table(name)  # type: ignore[misc]
-        for name in ("resnet50", "mobilenet", "transformer", "rnn")
-    },
+    **{name: lambda name=name: network_table(name) for name in NETWORKS},  # type: ignore[misc]
+    **{f"{name}-plot": lambda name=name: plot(name) for name in NETWORKS},  # type: ignore[misc]
     "efficientnet-lite0": lambda: network_table("efficientnet_lite0"),
     "efficientnet-lite0-fallbacks": fallbacks_table,
-    "resnet50-plot": lambda: plot("resnet50"),
     "layers": layers_table,
     "spmv": spmv_table,
     "startup": startup_table,
@@ -54,29 +52,26 @@ def filled(text: str) -> str:
     )
 
 
-def draw() -> None:
-    """docs/plots/resnet50.svg: ratio over sparsity, a line a pattern (batch 1, one thread, float32)."""
-    result = read("resnet50")
+def draw(name: str) -> None:
+    """docs/plots/NAME.svg: ratio over sparsity, a line a network and pattern (batch 1, one thread, float32)."""
+    result = read(name)
     if result is None:
         return
     series: dict[str, tuple[list[float], list[float]]] = {}
     for row in sorted(result["records"], key=order):
-        if (
-            row["network"] == "resnet50"
-            and (row["batch"], row["threads"], row["dtype"]) == (1, 1, "float32")
-            and not row.get("dense_isa")
-        ):
-            x, y = series.setdefault(row["pattern"], ([], []))
+        if (row["batch"], row["threads"], row["dtype"]) == (1, 1, "float32") and not row.get("dense_isa"):
+            x, y = series.setdefault(f"{row['network']}, {row['pattern']}", ([], []))
             x.append(100 * row["sparsity"])
             y.append(row["ratio_over_best_dense"])
-    svg = plots.lines(series, x_label="sparsity, %", y_label="times faster than the best dense engine")
+    svg = plots.lines(series, x_label="sparsity, %", y_label="times faster than dense")
     (DOCS / "plots").mkdir(exist_ok=True)
-    write_atomic(DOCS / "plots" / "resnet50.svg", svg.encode())
+    write_atomic(DOCS / "plots" / f"{name}.svg", svg.encode())
 
 
 def main() -> None:
     """Rewrite the pages and the plots."""
-    draw()
+    for name in NETWORKS:
+        draw(name)
     for name in PAGES:
         page = DOCS / name
         write_atomic(page, filled(page.read_text()).encode())
