@@ -20,6 +20,7 @@ from gossamer.files import write_atomic
 from gossamer.report import plots
 
 DOCS = Path(__file__).parents[1] / "docs"
+NETWORKS = ("resnet50", "mobilenet", "transformer", "rnn")
 PAGES = ("performance.md", "why-is-it-not-faster.md", "which-pattern-pays.md")
 BLOCK = re.compile(r"<!-- begin ([a-z0-9-]+) -->\n.*?<!-- end \1 -->", re.DOTALL)
 
@@ -29,7 +30,6 @@ def plot(name: str) -> str:
     return f"![{name}: times faster than the best dense engine](plots/{name}.svg)" if read(name) else ""
 
 
-NETWORKS = ("resnet50", "mobilenet", "transformer", "rnn")
 BLOCKS: dict[str, Callable[[], str]] = {
     **{name: lambda name=name: network_table(name) for name in NETWORKS},  # type: ignore[misc]
     **{f"{name}-plot": lambda name=name: plot(name) for name in NETWORKS},  # type: ignore[misc]

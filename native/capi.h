@@ -120,7 +120,7 @@ GSM_API gsm_status gsm_reset(gsm_session* session);
  * "reason", "macs", "macs_dense", "num_kept", "num_weights", "bytes", "seconds", "candidates": [{"name",
  * "estimated_us", "measured_us", "work": [...]}]}]}. remarks: what is worth knowing about the plan, such as a cache
  * that cannot be written. candidates: what the layer might run as; 0 microseconds where nobody knows. The text lives
- * until the next gsm_describe of this session, or its end. */
+ * until the next gsm_describe of the same gsm_session, or its end. */
 GSM_API gsm_status gsm_describe(gsm_session* session, const char** json);
 
 #ifdef __cplusplus

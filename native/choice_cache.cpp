@@ -59,7 +59,7 @@ ChoiceCache::ChoiceCache(const std::string& isa, int threads) {
           std::to_string(threads) + "\n\n";
   folder_ = cache_folder();
   if (folder_.empty()) {
-    remarks_.push_back("no place for a cache: set GOSSAMER_CACHE_DIR; what is measured holds for this session");
+    remarks_.push_back("no place for a cache: set GOSSAMER_CACHE_DIR; what is measured is not kept");
     return;
   }
   path_ = folder_ + "/choices-" GOSSAMER_VERSION "-" + isa + "-" + std::to_string(threads) + "-" +
@@ -110,7 +110,7 @@ void ChoiceCache::save() {
   for (const auto& [layer, choice] : all) text += layer + "\t" + choice.name + "\t" + choice.times + "\n";
   text += last_line(text);
   const auto give_up = [&](const std::string& why) {
-    remarks_.push_back("cache " + path_ + ": not written (" + why + "); what was measured holds for this session");
+    remarks_.push_back("cache " + path_ + ": not written (" + why + "); what was measured is not kept");
   };
   std::error_code failed;
   std::filesystem::create_directories(folder_, failed);

@@ -2,7 +2,7 @@
 // $GOSSAMER_CACHE_DIR, $XDG_CACHE_HOME/gossamer and ~/.cache/gossamer. The head of the file names CPU, library version,
 // instruction set and threads; a line names a layer, its choice and the times; the last line is a checksum. A file is
 // replaced as a whole (written beside it, then renamed), so that a reader sees an old one or a new one. Nothing here is
-// an error: where a file is damaged or no place is writable, a remark says so and the choices hold for this session.
+// an error: where a file is damaged or no place is writable, a remark says so and the choices are not kept.
 #pragma once
 #include <map>
 #include <string>

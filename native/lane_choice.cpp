@@ -108,17 +108,6 @@ std::string ratio(double times) {
   return text;
 }
 
-// Every dropped weight as -0, every kept zero as +0: numbers that nothing else can be told apart by.
-std::vector<float> densify_guarded(const SparseRows& rows, Budget& budget) {
-  std::vector<float> matrix = densify(rows, budget);
-  std::fill(matrix.begin(), matrix.end(), -0.0f);
-  for (int64_t r = 0; r < rows.rows; ++r)
-    for (int64_t i = rows.row_start[static_cast<size_t>(r)]; i < rows.row_start[static_cast<size_t>(r) + 1]; ++i)
-      matrix[static_cast<size_t>(r * rows.columns + rows.column[static_cast<size_t>(i)])] =
-          rows.value[static_cast<size_t>(i)] + 0.0f;
-  return matrix;
-}
-
 }  // namespace
 
 std::string LaneChoice::name() const {
@@ -218,7 +207,7 @@ PackedRows pack_lanes(const KernelTable& kernels, const Weighed& weight, const L
     case Kind::blocks: packed.blocks = pack_blocks(weight.rows, map, budget); break;
     case Kind::dense:
       packed.guarded = weight.kept < weight.total;
-      packed.blocks = pack_dense(weight.dense ? weight.matrix : densify_guarded(weight.rows, budget), layer.rows, map,
+      packed.blocks = pack_dense(weight.dense ? weight.matrix : densify(weight.rows, budget), layer.rows, map,
                                  layer.group_rows, layer.channels * layer.channel_stride, budget);
   }
   return packed;

@@ -239,11 +239,11 @@ bool rows_share_columns(const SparseRows& rows, int64_t height) {
 
 std::vector<float> densify(const SparseRows& rows, Budget& budget) {
   budget.take(budget.product({rows.rows, rows.columns}, "a dense weight"), 4, "a dense weight");
-  std::vector<float> matrix(static_cast<size_t>(rows.rows * rows.columns), 0.0f);
+  std::vector<float> matrix(static_cast<size_t>(rows.rows * rows.columns), -0.0f);
   for (int64_t r = 0; r < rows.rows; ++r)
     for (int64_t i = rows.row_start[static_cast<size_t>(r)]; i < rows.row_start[static_cast<size_t>(r) + 1]; ++i)
       matrix[static_cast<size_t>(r * rows.columns + rows.column[static_cast<size_t>(i)])] =
-          rows.value[static_cast<size_t>(i)];
+          rows.value[static_cast<size_t>(i)] + 0.0f;
   return matrix;
 }
 

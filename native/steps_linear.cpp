@@ -7,11 +7,6 @@
 namespace gossamer {
 namespace {
 
-// Floats of both interleaved tiles together. 768-3072-768 over 197 rows (AVX-512, 2 MiB of L2 a core; not
-// measured with less): a quarter of this
-// leaves one vector a tile, 1.7 times slower dense and 1.25 times at 90 %; twice this is equal.
-constexpr int64_t kTileFloats = 262144;
-
 // Lanes of a tile: as many vectors as the rows fill and the kernel holds, within kTileFloats.
 int64_t tile_lanes(const KernelTable& kernels, int64_t rows, int64_t inputs, int64_t outputs) {
   const int64_t width = kernels.lanes, wanted = std::min<int64_t>((rows + width - 1) / width, kernels.max_vectors);

@@ -13,8 +13,6 @@
 namespace gossamer {
 namespace {
 
-// Floats of the turned tile of x and its products together, as for linear layers.
-constexpr int64_t kTileFloats = 262144;
 constexpr int64_t kMostTogether = 8;  // examples that step together
 
 // Lanes of a tile of x.

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.optimize import nnls
 
 from gossamer.formats import PackedMatrix, for_pattern, pack, packed_file
 from gossamer.graph import Input, Manifest, Network, Node, Output
@@ -94,15 +96,8 @@ def weights(outputs: int, columns: int) -> Iterator[tuple[str, PackedMatrix]]:
         form, parameters = for_pattern(pattern)
         for density in densities:
             kept = nearest_count(chosen.counts(matrix.shape), density * matrix.size)
-            scores = _scores(rng, matrix.shape)
-            mask = chosen.mask(scores, kept).numpy()
+            mask = chosen.mask(torch.from_numpy(rng.random(matrix.shape)), kept).numpy()
             yield f"{pattern} {density:.0%}", pack(matrix * mask, mask, format=form, **parameters)
-
-
-def _scores(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    import torch
-
-    return torch.from_numpy(rng.random(shape))
 
 
 def measure(isa: str, repeats: int) -> list[dict[str, Any]]:
@@ -133,17 +128,10 @@ def fitted(work: np.ndarray, times: np.ndarray) -> np.ndarray:
     [1.0, 2.0]
     """
     scaled = work / times[:, None]
-    scale = scaled.max(axis=0)
-    scale[scale == 0] = 1
-    normal, target = scaled / scale, np.ones(len(times))
-    gram, right = normal.T @ normal, normal.T @ target
-    costs = np.full(work.shape[1], 0.1)
-    for _ in range(20000):  # one coordinate after the other: exact along each, and never below zero
-        for kind in range(len(costs)):
-            if gram[kind, kind] > 0:
-                costs[kind] = max(0.0, costs[kind] + (right[kind] - gram[kind] @ costs) / gram[kind, kind])
-    found: np.ndarray = costs / scale
-    return found
+    scale = np.maximum(scaled.max(axis=0), np.finfo(float).tiny)  # the kinds differ by orders of magnitude
+    found, _ = nnls(scaled / scale, np.ones(len(times)))
+    costs: np.ndarray = found / scale
+    return costs
 
 
 def main() -> None:
