@@ -50,6 +50,14 @@ class AdamCounts:
         self.births: dict[str, Tensor] = {}
         self._grown: dict[str, _Grown] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the births, and of the lists of recently grown entries."""
+        listed = [
+            tensor for grown in self._grown.values() for tensor in (*grown.places, grown.which, grown.births)
+        ]
+        return sum(tensor.nbytes for tensor in (*self.births.values(), *listed))
+
     def record(self, name: str, weight: Tensor, optimizer: Optimizer, grown: Tensor, dropped: Tensor) -> None:
         """Notes an edit of `weight`: `grown` and `dropped` are bool tensors of its shape (grown wins where both are set)."""
         step = self._step(optimizer, weight)

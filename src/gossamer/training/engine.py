@@ -165,6 +165,10 @@ class Sparsifier:
             peak_kept=self._editor.peak_kept,
         )
 
+    def held_bytes(self) -> tuple[int, int]:
+        """Bytes that the engine holds beside the model: masks, and step counts of grown weights."""
+        return self._owner.nbytes, 0 if self._editor.adam is None else self._editor.adam.nbytes
+
     # What a user's loop calls.
 
     def attach(self, optimizer: Optimizer) -> Summary:

@@ -34,6 +34,11 @@ class MaskOwner:
         """Masks by weight name; read-only."""
         return MappingProxyType(self._kept)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the masks: what is kept, and for weights with something dropped the complement."""
+        return sum(mask.nbytes for masks in (self._kept, self._dropped) for mask in masks.values())
+
     def num_kept(self, name: str) -> int:
         return int(self._kept[name].sum())
 

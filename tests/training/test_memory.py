@@ -1,0 +1,173 @@
+"""Predicted bytes equal those of actual tensors, worked by hand where the sum is short."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gossamer.errors import EngineError
+from gossamer.sparsity.costs import LayerShape
+from gossamer.training import Sparsifier, Static
+from gossamer.training.activations import activation_bytes
+from gossamer.training.memory import (
+    Memory,
+    layer_memory,
+    measured_memory,
+    network_memory,
+    places_bytes,
+    predicted_memory,
+)
+from gossamer.training.optimizer_state import STATE, rule_of
+from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp, rigl
+
+MORE_OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    **OPTIMIZERS,
+    "adam amsgrad": (torch.optim.Adam, {"amsgrad": True}),
+    "rmsprop plain": (torch.optim.RMSprop, {}),
+    "nadam": (torch.optim.NAdam, {}),
+    "radam": (torch.optim.RAdam, {}),
+    "adamax": (torch.optim.Adamax, {}),
+    "rprop": (torch.optim.Rprop, {}),
+    "asgd": (torch.optim.ASGD, {}),
+}
+
+
+def test_layer_by_hand() -> None:
+    # 10 x 6, 12 kept, momentum: 60 entries of 4 bytes thrice; two bool masks
+    assert layer_memory((10, 6), 12, storage="dense", states=1) == Memory(
+        weights=240, gradients=240, optimizer=240
+    )
+    assert layer_memory((10, 6), 12, storage="masked", states=1).indices == 120
+    assert layer_memory((10, 6), 60, storage="masked", states=1).indices == 60  # nothing dropped: one mask
+    # 11 row starts and 7 column starts of 4 bytes, 12 x (2 + 2 + 4)
+    assert layer_memory((10, 6), 12, storage="compact", states=1) == Memory(
+        weights=48, gradients=48, optimizer=48, indices=44 + 28 + 96
+    )
+
+
+def test_places_of_blocks_and_of_wide_matrices_by_hand() -> None:
+    assert places_bytes((8, 6), 12, (4, 1)) == 4 * 3 + 4 * 7 + 3 * 8
+    assert places_bytes((8, 65536), 5) == 4 * 9 + 4 * 65537 + 5 * 8
+    assert places_bytes((8, 65537), 5) == 4 * 9 + 4 * 65538 + 5 * 10  # columns need four bytes
+
+
+def test_network_sums_layers_and_rises_with_counts() -> None:
+    shapes = {"a": LayerShape(weight=(10, 6)), "b": LayerShape(weight=(4, 2, 3, 3), dense="last layer")}
+    low, high = (network_memory(shapes, {"a": kept}, states=2) for kept in (12, 13))
+    assert low == layer_memory((10, 6), 12, storage="compact", states=2) + layer_memory(
+        (4, 18), 72, storage="dense", states=2
+    )
+    assert high.total - low.total == 4 * 4 + 8
+
+
+@pytest.mark.parametrize("name", MORE_OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dense_prediction_equals_the_tensors(name: str, dtype: torch.dtype) -> None:
+    kind, settings = MORE_OPTIMIZERS[name]
+    model = bottleneck().to(dtype)
+    model.fc.bias.requires_grad_(False)
+    optimizer = kind([p for p in model.parameters() if p.requires_grad], **settings)
+    predicted = predicted_memory(model, optimizer, {}, storage="dense")
+    model(torch.ones(4, 1, 6, 6, dtype=dtype)).sum().backward()
+    optimizer.step()
+    assert measured_memory(model, optimizer) == predicted
+
+
+def test_every_optimizer_of_the_table_is_tested() -> None:
+    tested = {kind for kind, _ in MORE_OPTIMIZERS.values()}
+    assert set(STATE) - tested == {torch.optim.Muon}  # takes matrices only
+
+
+def test_muon() -> None:
+    weight = nn.Linear(6, 8, bias=False)
+    optimizer = torch.optim.Muon(weight.parameters())
+    predicted = predicted_memory(weight, optimizer, {}, storage="dense")
+    weight(torch.ones(2, 6)).sum().backward()
+    optimizer.step()
+    assert measured_memory(weight, optimizer) == predicted
+
+
+def test_unknown_optimizer_is_refused_with_a_way_out() -> None:
+    with pytest.raises(EngineError, match=r"LBFGS.*measured_memory"):
+        rule_of(torch.optim.LBFGS(mlp().parameters()))
+
+
+def test_subclass_has_the_rule_of_its_base() -> None:
+    class Mine(torch.optim.AdamW):
+        pass
+
+    assert rule_of(Mine(mlp().parameters())) is STATE[torch.optim.AdamW]
+
+
+def test_masked_prediction_equals_the_tensors() -> None:
+    model = bottleneck()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sparsifier = Sparsifier(model, Static(sparsity=0.5), optimizer)
+    counts = {row.name: row.num_kept for row in sparsifier.summary().masked}
+    predicted = predicted_memory(model, optimizer, counts, storage="masked")
+    backward(model, 0)
+    optimizer.step()
+    assert measured_memory(model, optimizer, sparsifier) == predicted
+    rows = sparsifier.summary().masked
+    assert predicted.indices == sum(row.size * (2 if row.num_kept < row.size else 1) for row in rows)
+
+
+def test_births_of_grown_weights_are_optimizer_state() -> None:
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    sparsifier = Sparsifier(model, rigl(stop=3, allocation="uniform"), optimizer, protect=NOTHING)
+    counts = {row.name: row.num_kept for row in sparsifier.summary().masked}
+    predicted = predicted_memory(model, optimizer, counts, storage="masked", counts_births=True)
+    for step in range(2):  # the edit is after the second step; its entries are listed at the third
+        backward(model, step, shape=MLP)
+        optimizer.step()
+    births = sum(4 * row.size for row in sparsifier.summary().masked)
+    assert measured_memory(model, optimizer, sparsifier) == predicted
+    assert (
+        predicted.optimizer == predicted_memory(model, optimizer, counts, storage="masked").optimizer + births
+    )
+
+
+def test_tied_tensors_and_buffers_count_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False), nn.BatchNorm1d(4))
+    model[1].weight = model[0].weight
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    # one matrix, the norm's weight and bias; buffers: mean, variance, and one int64
+    assert measured_memory(model, optimizer).weights == 64 + 16 + 16 + 16 + 16 + 8
+    assert predicted_memory(model, optimizer, {}, storage="dense").weights == 136
+
+
+def test_prediction_needs_no_values() -> None:
+    with torch.device("meta"):
+        model = mlp()
+        optimizer = torch.optim.Adam(model.parameters())
+    here = mlp()
+    assert predicted_memory(model, optimizer, {"0.weight": 5}, storage="compact") == predicted_memory(
+        here, torch.optim.Adam(here.parameters()), {"0.weight": 5}, storage="compact"
+    )
+
+
+def test_wrong_name_is_refused() -> None:
+    model = mlp()
+    with pytest.raises(EngineError, match=r"'1\.weight'"):
+        predicted_memory(model, torch.optim.SGD(model.parameters()), {"1.weight": 5}, storage="compact")
+
+
+def test_activations_by_hand_and_no_trace() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Tanh())
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x, state = torch.randn(3, 1, 5, 5), torch.get_rng_state()
+    # input 3x1x5x5, convolution 3x2x3x3, batch mean and 1/std 2 each, dropout's mask (bool or float) and tanh's result 3x2x3x3
+    floats = 75 + 54 + 2 + 2 + 54
+    counted = activation_bytes(model, lambda: model(x).sum())
+    assert counted - 4 * floats in (54, 4 * 54)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_activations_grow_with_the_batch() -> None:
+    model = mlp()
+    one, two = (activation_bytes(model, lambda n=n: model(torch.ones(n, 6)).sum()) for n in (1, 2))
+    assert two == 2 * one == 2 * 4 * (6 + 8 + 8)
