@@ -50,8 +50,9 @@ class TrainingView:
         """Move the bar."""
         if self._bar is not None and self._task is not None:
             accuracy = "" if progress.accuracy is None else f"  accuracy {progress.accuracy:.2%}"
+            stage = "" if progress.stage is None else f"  {progress.stage}"
             state = (
-                f"{progress.step}/{progress.num_steps}  density {progress.density:.1%}  loss {progress.loss:.3f}"
+                f"{progress.step}/{progress.num_steps}{stage}  density {progress.density:.1%}  loss {progress.loss:.3f}"
                 f"{accuracy}  {duration(progress.seconds_left)} left"
             )
             self._bar.update(self._task, total=progress.num_steps, completed=progress.step, state=state)
@@ -59,10 +60,11 @@ class TrainingView:
     def epoch(self, progress: Progress) -> None:
         """One line that stays."""
         accuracy = "" if progress.accuracy is None else f"  accuracy {progress.accuracy:6.2%}"
+        stage = "" if progress.stage is None else f"{progress.stage}  "
         width = len(str(progress.epochs))
         self._console.print(
             f"epoch {progress.epoch:>{width}}/{progress.epochs}  step {progress.step}/{progress.num_steps}  "
-            f"density {progress.density:6.1%}  loss {progress.loss:.4f}{accuracy}  {duration(progress.seconds_left)} left"
+            f"{stage}density {progress.density:6.1%}  loss {progress.loss:.4f}{accuracy}  {duration(progress.seconds_left)} left"
         )
 
 

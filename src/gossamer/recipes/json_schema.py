@@ -40,7 +40,7 @@ def schema() -> dict[str, Any]:
     for name, kind in METHODS.items():
         choice = TypeAdapter(kind).json_schema()
         definitions.update(choice.pop("$defs", {}))
-        hints = get_type_hints(kind)
+        hints = get_type_hints(kind, include_extras=True)
         properties = {
             key: {"anyOf": [value, _MOMENT]} if counts_steps(hints[key]) else value
             for key, value in choice["properties"].items()

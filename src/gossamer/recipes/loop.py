@@ -21,7 +21,7 @@ from gossamer.export import load_model
 from gossamer.recipes import checkpoint, outcome
 from gossamer.recipes.checkpoint import Checkpoint
 from gossamer.recipes.progress import Progress, Watcher
-from gossamer.recipes.rates import factor_at
+from gossamer.recipes.rates import staged_factor_at
 from gossamer.recipes.resolved import to_yaml
 from gossamer.recipes.run_folder import RunFolder
 from gossamer.recipes.schema import Optimizer, Training
@@ -110,7 +110,8 @@ class Run:
         images, labels = plan.task.training_batch(
             self.data, indices, train.augment, seed=plan.recipe.seed, epoch=epoch
         )
-        rate = train.optimizer.lr * factor_at(train.rate, self.step, plan.num_steps)
+        stages = () if self.sparsifier is None else self.sparsifier.stages
+        rate = train.optimizer.lr * staged_factor_at(train.rate, stages, self.step, plan.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -195,6 +196,7 @@ def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Calla
             epochs=run.train.epochs,
             loss=loss,
             density=run.density,
+            stage=None if run.sparsifier is None else run.sparsifier.stage,
             accuracy=run.accuracy,
             seconds_left=pace * (plan.num_steps - run.step),
         )
@@ -219,6 +221,7 @@ def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Calla
 
 
 def _row(run: Run, progress: Progress) -> dict[str, object]:
+    stage = {} if progress.stage is None else {"stage": progress.stage.index}
     return {
         "step": progress.step,
         "epoch": progress.step / run.plan.steps_per_epoch,
@@ -226,6 +229,7 @@ def _row(run: Run, progress: Progress) -> dict[str, object]:
         "density": progress.density,
         "learning_rate": run.optimizer.param_groups[0]["lr"],
         "seconds": round(run.seconds, 3),
+        **stage,
     }
 
 

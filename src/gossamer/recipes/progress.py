@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gossamer.training.stages import StagePosition
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where the run is. seconds_left: estimated from this sitting's pace. accuracy: the last one measured on the test split."""
+    """Where the run is. seconds_left: estimated from this sitting's pace. accuracy: the last one measured on the test split.
+    stage: of a method that has stages."""
 
     step: int
     num_steps: int
@@ -18,6 +21,7 @@ class Progress:
     density: float
     accuracy: float | None
     seconds_left: float
+    stage: StagePosition | None = None
 
 
 class Watcher(Protocol):

@@ -1,10 +1,12 @@
-"""Learning rate as a pure function of the step."""
+"""Learning rate as a pure function of the step. Where a method has stages, each that says so begins the curve anew, warmup included."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from gossamer.recipes.schema import Rate
+from gossamer.training.stages import Stage, rate_span
 
 
 def factor_at(rate: Rate, step: int, num_steps: int) -> float:
@@ -25,3 +27,14 @@ def factor_at(rate: Rate, step: int, num_steps: int) -> float:
         return 1.0
     done = (step - warm + 0.5) / (num_steps - warm)
     return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def staged_factor_at(rate: Rate, stages: Sequence[Stage], step: int, num_steps: int) -> float:
+    """The same for a run in stages: `step` and `num_steps` are the run's.
+
+    >>> stages = [Stage(name="a", steps=2), Stage(name="b", steps=2)]
+    >>> [round(staged_factor_at(Rate(warmup=0.0), stages, step, 6), 3) for step in range(6)]
+    [0.854, 0.146, 0.962, 0.691, 0.309, 0.038]
+    """
+    begin, length = rate_span(stages, step, num_steps)
+    return factor_at(rate, step - begin, length)

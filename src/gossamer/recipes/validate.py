@@ -20,6 +20,7 @@ from gossamer.recipes.schema import Recipe
 from gossamer.tasks.catalog import TASKS
 from gossamer.tasks.task import ImageTask
 from gossamer.training.methods import METHODS, Method
+from gossamer.training.methods.method import Steps, stages_of
 
 DENSE = "dense"
 QUICK_EPOCHS, QUICK_IMAGES, QUICK_TEST_IMAGES = 2, 1280, 500
@@ -105,7 +106,7 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
                 ("method", key), "dense training has no settings; remove the line or name a method"
             )
         return None
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     num_steps = steps_per_epoch * recipe.train.epochs
     for key, value in settings.items():
         address = ("method", key)
@@ -120,6 +121,11 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
             ("method", "stop"),
             f"the last edit is at step {method.last_edit}, behind the end: {_length(recipe, steps_per_epoch)}",
         )
+    planned = sum(stage.steps for stage in stages_of(method))
+    if planned > num_steps:
+        raise document.error(
+            ("method",), f"its stages are {planned} steps long, more than {_length(recipe, steps_per_epoch)}"
+        )
     return method
 
 
@@ -132,8 +138,8 @@ def _length(recipe: Recipe, steps_per_epoch: int) -> str:
 
 
 def counts_steps(hint: object) -> bool:
-    """Whether a method's field of this type is a number of steps (all its whole numbers are)."""
-    return hint is int or hint == (int | None)
+    """Whether a method's field of this type is a number of optimizer steps."""
+    return hint in (Steps, Steps | None)
 
 
 def _steps(document: Document, address: Address, text: str, steps_per_epoch: int, num_steps: int) -> int:

@@ -8,15 +8,14 @@ from gossamer.errors import BudgetError
 from gossamer.sparsity.allocation import allocate, global_rank
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import Pattern, nearest_count
+from gossamer.training.edits import Shapes
 from gossamer.training.methods.method import Method, final_sparsity
 from gossamer.units import Budget
-
-Shapes = Mapping[str, LayerShape]
 
 
 def counts_at(
     sparsity: float | None,
-    method: Method,
+    allocation: str,
     pattern: Pattern,
     shapes: Shapes,
     scores: Callable[[], Mapping[str, Tensor]],
@@ -33,11 +32,27 @@ def counts_at(
         }
     if sparsity is None:
         granted = allocate(shapes, None, "uniform", pattern)
-    elif method.allocation == "global_rank":
+    elif allocation == "global_rank":
         granted = allocate(shapes, Budget.weights(sparsity), global_rank(scores()), pattern)
     else:
-        granted = allocate(shapes, Budget.weights(sparsity), method.allocation, pattern)
+        granted = allocate(shapes, Budget.weights(sparsity), allocation, pattern)
     return {name: granted.counts[name] for name in masked}
+
+
+def ranked_counts(
+    shapes: Shapes, total: int, pattern: Pattern, scores: Mapping[str, Tensor]
+) -> dict[str, int]:
+    """`total` entries of these weights, shared by one ranking of their scores (matrices; -inf for what cannot be kept).
+
+    >>> import torch
+    >>> from gossamer.sparsity.patterns import Unstructured
+    >>> shapes = {name: LayerShape(weight=(1, 4)) for name in "ab"}
+    >>> scores = {"a": torch.tensor([[4.0, 3.0, 2.0, 1.0]]), "b": torch.tensor([[0.4, 0.3, 0.2, 0.1]])}
+    >>> ranked_counts(shapes, 5, Unstructured(), scores)
+    {'a': 4, 'b': 1}
+    """
+    numel = sum(shape.numel for shape in shapes.values())
+    return dict(allocate(shapes, Budget.weights(1 - total / numel), global_rank(scores), pattern).counts)
 
 
 def check_reachable(method: Method, pattern: Pattern, shapes: Shapes) -> None:

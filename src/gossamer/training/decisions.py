@@ -26,11 +26,12 @@ class Decision:
 def decide_edit(
     edit: Edit, pattern: Pattern, views: Mapping[str, View], state: CountState, generator: torch.Generator
 ) -> dict[str, Decision]:
-    """The new masks of the weights in the edit's scope. Weights are visited in order, so `generator` makes it reproducible."""
+    """The new masks of the weights in the edit's scope, which are those of `views`. They are visited in order, so `generator` makes it
+    reproducible."""
     drop_counts = edit.drop_to(state) if edit.drop_to is not None else {}
     grow_counts = edit.grow_to(state) if edit.grow_to is not None else {}
     decisions = {}
-    for name in edit.scope if edit.scope is not None else views:
+    for name in views:
         try:
             decisions[name] = _decide_one(
                 edit, pattern, views[name], drop_counts.get(name), grow_counts.get(name), generator

@@ -4,7 +4,7 @@ Random choices come from one generator an event, seeded by (run seed, event numb
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,9 +17,9 @@ from gossamer.sparsity.view import as_matrix, from_matrix
 from gossamer.training import ranks
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.capture import DenseGradients
-from gossamer.training.counting import counts_at
+from gossamer.training.counting import counts_at, ranked_counts
 from gossamer.training.decisions import Decision, decide_edit
-from gossamer.training.edits import CountState, Edit
+from gossamer.training.edits import CountState, Edit, names_in
 from gossamer.training.masks import MaskOwner
 from gossamer.training.methods.method import Method
 from gossamer.training.optimizers import check_state_can_be_edited, support_for
@@ -124,9 +124,17 @@ class Editor:
         state = CountState(
             num_kept={name: self.owner.num_kept(name) for name in self.owner.kept},
             legal={name: self.pattern.counts(self.shapes[name].matrix) for name in self.owner.kept},
-            allocate=lambda sparsity: counts_at(
-                sparsity, self.method, self.pattern, self.shapes, self._ranking_scores
+            allocate=lambda sparsity, how: counts_at(
+                sparsity,
+                how or self.method.allocation,
+                self.pattern,
+                self.shapes,
+                lambda: self._ranking_scores(tuple(self.owner.slots)),
             ),
+            rank=lambda names, total: ranked_counts(
+                {name: self.shapes[name] for name in names}, total, self.pattern, self._ranking_scores(names)
+            ),
+            scope=tuple(views),
         )
         decisions = decide_edit(edit, self.pattern, views, state, torch.Generator().manual_seed(seed))
         outcome = {}
@@ -168,13 +176,13 @@ class Editor:
             gradient=as_matrix(self.gradients.of(name, weight)) if gradients else None,
         )
 
-    def _ranking_scores(self) -> dict[str, Tensor]:
+    def _ranking_scores(self, names: Sequence[str]) -> dict[str, Tensor]:
         criterion = CRITERIA[self.method.criterion]
         scores = {}
-        for name in self.owner.slots:
+        for name in names:
             view = self._view(name, gradients="gradient" in criterion.needs)
             scores[name] = criterion(view, int(view.mask.sum())).masked_fill(~view.mask, float("-inf"))
         return scores
 
-    def _scope(self, edit: Edit) -> Iterable[str]:
-        return edit.scope if edit.scope is not None else self.owner.slots
+    def _scope(self, edit: Edit) -> tuple[str, ...]:
+        return names_in(edit.scope, self.shapes)

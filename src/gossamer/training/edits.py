@@ -1,14 +1,16 @@
 """An edit: one change of masks, as a record of what is wanted. Drop first, then grow; the engine carries it out.
 
 Counts may depend on the state of the network at that step, so an edit names a *rule* for each of the two counts. Rules are evaluated on
-the state **before** the edit: `Unchanged()` as the growth count gives every weight back exactly what the drop took.
+the state **before** the edit: `Unchanged()` as the growth count gives every weight back exactly what the drop took. Which weights an edit
+is about may be a rule too, of the network's shapes, because a method is made before it meets a network.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gossamer.errors import MethodError
+from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.criteria import Criterion
 from gossamer.sparsity.growth import FILLS, Fill, Growth, Random
 from gossamer.sparsity.patterns import nearest_count
@@ -16,13 +18,17 @@ from gossamer.sparsity.patterns import nearest_count
 
 @dataclass(frozen=True, kw_only=True)
 class CountState:
-    """What a rule may look at, by weight name: entries kept now, totals that the pattern allows, and the method's allocation."""
+    """What a rule may look at, by weight name: entries kept now, totals that the pattern allows, and allocations.
+
+    `allocate(sparsity, how)` gives legal counts for a sparsity of the network (None: the pattern's own) by the allocation `how` (None: the
+    method's). `rank(names, total)` shares `total` entries among these weights by one ranking of the scores of their active entries.
+    """
 
     num_kept: Mapping[str, int]
     legal: Mapping[str, range]
-    allocate: Callable[
-        [float | None], Mapping[str, int]
-    ]  # network sparsity (None: the pattern's own) -> legal counts
+    allocate: Callable[[float | None, str | None], Mapping[str, int]]
+    rank: Callable[[Sequence[str], int], Mapping[str, int]]
+    scope: tuple[str, ...]  # the weights that the edit is about
 
 
 class Counts(Protocol):
@@ -37,17 +43,18 @@ class AtSparsity:
 
     `on_the_way_to` is a higher sparsity still to come: no weight gets fewer entries than it will have there. Rounding shares to whole
     units may take a unit from one layer at the lower sparsity that it has again at the higher one (the Alabama paradox), and a
-    method that only prunes could not give it back.
+    method that only prunes could not give it back. `allocation` is another one than the method's.
     """
 
     sparsity: float | None
     on_the_way_to: float | None = None
+    allocation: str | None = None
 
     def __call__(self, state: CountState) -> Mapping[str, int]:
-        counts = state.allocate(self.sparsity)
+        counts = state.allocate(self.sparsity, self.allocation)
         if self.on_the_way_to is None:
             return counts
-        final = state.allocate(self.on_the_way_to)
+        final = state.allocate(self.on_the_way_to, self.allocation)
         return {name: max(count, final[name]) for name, count in counts.items()}
 
 
@@ -57,10 +64,11 @@ class WithoutFraction:
 
     No more is dropped than there are absent entries to exchange it for: a layer that an allocation keeps whole stays as it is.
 
-    >>> state = CountState(num_kept={"w": 10}, legal={"w": range(0, 21)}, allocate=lambda sparsity: {})
-    >>> [WithoutFraction(fraction)(state)["w"] for fraction in (0.0, 0.04, 0.3, 1.0)]
+    >>> def state(size):
+    ...     return CountState(num_kept={"w": 10}, legal={"w": range(0, size + 1)}, allocate=None, rank=None, scope=("w",))
+    >>> [WithoutFraction(fraction)(state(20))["w"] for fraction in (0.0, 0.04, 0.3, 1.0)]
     [10, 10, 7, 0]
-    >>> [WithoutFraction(0.3)(CountState(num_kept={"w": 10}, legal={"w": range(0, size + 1)}, allocate=dict))["w"] for size in (11, 10)]
+    >>> [WithoutFraction(0.3)(state(size))["w"] for size in (11, 10)]
     [9, 10]
     """
 
@@ -86,6 +94,47 @@ class Unchanged:
         return state.num_kept
 
 
+@dataclass(frozen=True)
+class RankedInside:
+    """The total that the weights in the edit's scope have at this network sparsity under `allocation`, shared among them by rank."""
+
+    sparsity: float
+    allocation: str = "uniform"
+
+    def __call__(self, state: CountState) -> Mapping[str, int]:
+        counts = state.allocate(self.sparsity, self.allocation)
+        return state.rank(state.scope, sum(counts[name] for name in state.scope))
+
+
+@dataclass(frozen=True)
+class Most:
+    """As many as the pattern allows: whole weights."""
+
+    def __call__(self, state: CountState) -> Mapping[str, int]:
+        return {name: legal[-1] for name, legal in state.legal.items()}
+
+
+Shapes = Mapping[str, LayerShape]
+
+
+class Scope(Protocol):
+    """A rule that picks weights by name from all that count, in network order (those that stay dense have their reason as `dense`)."""
+
+    def __call__(self, shapes: Shapes) -> tuple[str, ...]: ...
+
+
+def names_in(scope: tuple[str, ...] | Scope | None, shapes: Shapes) -> tuple[str, ...]:
+    """The weights that an edit is about; `scope` None: all that may be masked.
+
+    >>> shapes = {"a": LayerShape(weight=(2, 2), dense="first layer"), "b": LayerShape(weight=(2, 2)), "c": LayerShape(weight=(2, 2))}
+    >>> names_in(None, shapes), names_in(("c",), shapes), names_in(lambda shapes: tuple(shapes)[1:2], shapes)
+    (('b', 'c'), ('c',), ('b',))
+    """
+    if scope is None:
+        return tuple(name for name, shape in shapes.items() if shape.dense is None)
+    return scope(shapes) if callable(scope) else scope
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """One change of masks. In words: of the weights in `scope`, drop the lowest to `drop_to`, then grow the highest to `grow_to`.
@@ -94,7 +143,7 @@ class Edit:
     `drop_to` entries drops nothing; one that has at least `grow_to` grows nothing.
     """
 
-    scope: tuple[str, ...] | None = None  # weight names; None: all masked weights
+    scope: tuple[str, ...] | Scope | None = None  # weight names, or a rule; None: all masked weights
     drop_to: Counts | None = None
     drop_by: Criterion | Random | None = None
     grow_to: Counts | None = None

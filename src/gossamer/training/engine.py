@@ -3,7 +3,8 @@
 One order of events, at every optimizer step (drawn in docs/concepts/engine.md):
 
     backward -> gradients reduced and unscaled -> [edit step: dense gradients taken] -> gradients of dropped entries zeroed
-    -> the optimizer updates -> [edit step: drop, then grow] -> weights, optimizer state and averaged copies masked
+    -> the optimizer updates -> [edit step: drop, then grow] -> [a stage begins: optimizer state restarts]
+    -> weights, optimizer state and averaged copies masked
 
 A step that a gradient scaler skipped is no step. Random choices come from one generator an event, seeded by (seed, event); rank 0
 decides, the others receive. The model keeps the keys of the dense model; everything the engine remembers is in its own `state_dict()`.
@@ -30,10 +31,11 @@ from gossamer.training.guard import LoadGuard, owners_of, place
 from gossamer.training.layers import choose, find_weights
 from gossamer.training.loaded import LoadedWeights
 from gossamer.training.masks import MaskOwner, put_given
-from gossamer.training.methods.method import Method, final_sparsity
-from gossamer.training.optimizers import Support, check_optimizer
+from gossamer.training.methods.method import Method, final_sparsity, stages_of
+from gossamer.training.optimizers import Support, check_optimizer, restart_state
 from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary, early_end
+from gossamer.training.stages import StagePosition, position_at, restarts_at
 from gossamer.training.steps import StepCalls
 
 
@@ -72,6 +74,7 @@ class Sparsifier:
         check_arguments(model, method, seed, protect, masks, adam_counts)
         self.method = method
         self.pattern = parse_pattern(method.pattern)
+        self.stages = stages_of(method)
         self.step = 0
         named = list(masks) if masks is not None and layers is None else layers
         chosen = choose(model, self.pattern, protect or Protection(), named)
@@ -144,6 +147,11 @@ class Sparsifier:
     def budget_met(self) -> bool:
         """True from the last edit on: select the best model only then, an earlier one may be over budget."""
         return self.step >= self.method.last_edit
+
+    @property
+    def stage(self) -> StagePosition | None:
+        """The stage that the next step belongs to; None for a method that has no stages."""
+        return position_at(self.stages, self.step)
 
     def summary(self) -> Summary:
         """All weights that count, masked or dense with the reason, and the sparsity requested and granted."""
@@ -313,6 +321,9 @@ class Sparsifier:
         edited = self._editor.run(self.step, optimizer)
         if edited:
             self._owner.mask_gradients()
+        if restarts_at(self.stages, self.step, "optimizer"):
+            restart_state(optimizer)
+            self._editor.forget_births()
         assert self._support is not None
         self._apply_masks(with_state=edited or self._state_dirty or not self._support.zero_is_fixed)
         self._state_dirty = False

@@ -5,7 +5,7 @@ for the rules marked `zero_is_fixed`; the others are masked again after every st
 weight's own shape, whose entry can start afresh. An optimizer without one (LBFGS, Adafactor) serves fixed masks only.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,20 @@ from gossamer.errors import EngineError
 from gossamer.training.methods.method import Method
 
 
+def _forget(optimizer: Optimizer) -> None:
+    """A new optimizer of torch has no state: it makes it at its first step."""
+    optimizer.state.clear()
+
+
+@torch.no_grad()
+def _restart_adagrad(optimizer: Optimizer) -> None:
+    """Adagrad makes its sums when it is constructed, and misses them afterwards."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["step"].zero_()
+            optimizer.state[parameter]["sum"].fill_(group["initial_accumulator_value"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Support:
     """What the engine knows of one optimizer class."""
@@ -24,6 +38,7 @@ class Support:
     can_edit: bool  # masks may change while it runs
     counts: str  # "none": no step count in the update; "adam": its bias correction can be redone; "shared": it cannot
     why: str = ""  # for those that cannot edit: the reason, as the end of a sentence
+    restart: Callable[[Optimizer], None] = _forget  # makes the state what it was before the first step
 
 
 _INNER = "it moves weights in inner iterations and keeps flat copies of past gradients"
@@ -36,7 +51,7 @@ SUPPORT: Mapping[type[Optimizer], Support] = {
     torch.optim.Adam: Support(zero_is_fixed=True, can_edit=True, counts="adam"),
     torch.optim.AdamW: Support(zero_is_fixed=True, can_edit=True, counts="adam"),
     torch.optim.RMSprop: Support(zero_is_fixed=True, can_edit=True, counts="none"),
-    torch.optim.Adagrad: Support(zero_is_fixed=False, can_edit=True, counts="none"),
+    torch.optim.Adagrad: Support(zero_is_fixed=False, can_edit=True, counts="none", restart=_restart_adagrad),
     torch.optim.Adadelta: Support(zero_is_fixed=True, can_edit=True, counts="none"),
     torch.optim.NAdam: Support(zero_is_fixed=True, can_edit=True, counts="shared"),
     torch.optim.RAdam: Support(zero_is_fixed=True, can_edit=True, counts="shared"),
@@ -101,6 +116,20 @@ def check_optimizer(
                 "from this model's parameters, or leave the weight out with layers= or protect="
             )
     return support
+
+
+def restart_state(optimizer: Optimizer) -> None:
+    """The state of a new optimizer of the same settings, for all its parameters: moments, buffers and step counts begin again.
+
+    >>> weight = torch.nn.Parameter(torch.ones(2))
+    >>> optimizer = torch.optim.Adam([weight])
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    >>> restart_state(optimizer)
+    >>> len(optimizer.state)
+    0
+    """
+    support_for(optimizer).restart(optimizer)
 
 
 def state_tensors(optimizer: Optimizer, weight: Tensor) -> Iterator[Tensor]:

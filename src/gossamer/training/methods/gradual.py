@@ -14,7 +14,7 @@ from gossamer.sparsity.criteria import CRITERIA
 from gossamer.sparsity.patterns import NOfM, parse_pattern
 from gossamer.sparsity.schedules import cubic
 from gossamer.training.edits import AtSparsity, Edit
-from gossamer.training.methods.method import check_settings, check_steps, final_sparsity
+from gossamer.training.methods.method import Steps, check_settings, check_steps, final_sparsity
 from gossamer.units import checked_sparsity
 
 
@@ -34,9 +34,9 @@ class Gradual:
     allocation: str = "erk"  # uniform, erk, global_rank: applied anew at the sparsity of every edit
     criterion: str = "magnitude"
     initial_sparsity: float = 0.0
-    every: int = 100  # steps between edits
-    start: int = 0  # the step of the first edit
-    stop: int = 10_000  # the step of the last edit: the final sparsity holds from here on
+    every: Steps = 100  # steps between edits
+    start: Steps = 0  # the step of the first edit
+    stop: Steps = 10_000  # the step of the last edit: the final sparsity holds from here on
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -1,11 +1,12 @@
 """What every method is: a frozen record of its settings, and a pure schedule of edits.
 
 Steps count finished optimizer steps. `edits_at(0)` happens before the first one; `edits_at(k)` right after the k-th update. The engine
-(`gossamer.training.engine`) holds all state; two methods with equal settings are equal objects and give equal edits.
+(`gossamer.training.engine`) holds all state; two methods with equal settings are equal objects and give equal edits. A method that runs in
+parts, some of which begin with a fresh optimizer, has a second function, `stages()`.
 """
 
 from numbers import Integral
-from typing import Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 from gossamer.errors import BudgetError, MethodError
 from gossamer.sparsity.allocation import ALLOCATIONS
@@ -13,7 +14,11 @@ from gossamer.sparsity.criteria import CRITERIA
 from gossamer.sparsity.growth import Random
 from gossamer.sparsity.patterns import NOfM, Pattern, parse_pattern
 from gossamer.training.edits import AtSparsity, Edit
+from gossamer.training.stages import Stage
 from gossamer.units import checked_sparsity
+
+Steps = Annotated[int, "optimizer steps"]
+"""The type of a setting that counts optimizer steps: there a recipe may also write `60%` or `3 epochs`."""
 
 
 class Method(Protocol):
@@ -51,6 +56,20 @@ class Method(Protocol):
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         """The edits after this many optimizer steps; () at almost every step."""
         ...
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """What a method that runs in stages has beside the rest."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Its parts, in order, from step 0 on."""
+        ...
+
+
+def stages_of(method: Method) -> tuple[Stage, ...]:
+    """The stages of a method; () for one that has none."""
+    return method.stages() if isinstance(method, Staged) else ()
 
 
 INITIAL = ("random", "magnitude", "given")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gossamer.errors import MethodError
 from gossamer.sparsity.criteria import CRITERIA
 from gossamer.training.edits import AtSparsity, Edit
-from gossamer.training.methods.method import check_is_step, check_settings, final_sparsity
+from gossamer.training.methods.method import Steps, check_is_step, check_settings, final_sparsity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class OneShot:
     pattern: str = "unstructured"
     allocation: str = "erk"  # uniform, erk, global_rank
     criterion: str = "magnitude"  # what is kept: magnitude, gradient, magnitude_gradient, taylor
-    at: int = 0  # the optimizer step after which the edit happens; 0: before the first
+    at: Steps = 0  # the optimizer step after which the edit happens; 0: before the first
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -16,6 +16,7 @@ from gossamer.sparsity.growth import GROWTH
 from gossamer.sparsity.schedules import cosine
 from gossamer.training.edits import Edit
 from gossamer.training.methods.exchange import check_exchange, exchange_edits, last_exchange
+from gossamer.training.methods.method import Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class RigL:
     criterion: str = "magnitude"  # the lowest of it is dropped
     drop_fraction: float = 0.3  # alpha, of the active weights of each layer; 0.3 as in the paper
     grow: str = "gradient"  # gradient, random
-    every: int = 100  # Delta T, steps between edits; 100 as in the paper
-    stop: int = 10_000  # T_end, no edit at or after this step; the paper takes 3/4 of the training
+    every: Steps = 100  # Delta T, steps between edits; 100 as in the paper
+    stop: Steps = 10_000  # T_end, no edit at or after this step; the paper takes 3/4 of the training
     initial: str = "random"  # random, magnitude, given
     exclude_dropped: bool = False
 

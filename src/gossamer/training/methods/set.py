@@ -16,6 +16,7 @@ from gossamer.sparsity.growth import GROWTH
 from gossamer.sparsity.schedules import constant, cosine
 from gossamer.training.edits import Edit
 from gossamer.training.methods.exchange import check_exchange, exchange_edits, last_exchange
+from gossamer.training.methods.method import Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class SET:
     criterion: str = "magnitude"  # the lowest of it is dropped
     drop_fraction: float = 0.3  # zeta, of the active weights of each layer; 0.3 as in the paper
     decay: str = "constant"  # of the drop fraction: constant (paper), or cosine to zero at stop (as RigL)
-    every: int = 100  # steps between edits
-    stop: int = 10_000  # no edit at or after this step
+    every: Steps = 100  # steps between edits
+    stop: Steps = 10_000  # no edit at or after this step
     initial: str = "random"  # random, magnitude, given
     exclude_dropped: bool = False
 
