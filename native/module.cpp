@@ -249,6 +249,7 @@ void translate(const std::exception_ptr& pointer, void* type) {
 
 void bind_products(nb::module_& m);  // module_products.cpp
 void bind_roof(nb::module_& m);      // module_roof.cpp
+void bind_training(nb::module_& m);  // module_training.cpp
 
 NB_MODULE(_native, m) {
   m.doc() = "Gossamer's native runtime: reads, checks, plans and runs packed files.";
@@ -302,4 +303,5 @@ NB_MODULE(_native, m) {
         "Writes the best gather-scatter mask of `bundles` bundles into mask; 0, or the code of a refusal.");
   bind_products(m);
   bind_roof(m);
+  bind_training(m);
 }

@@ -134,6 +134,25 @@ struct LanesArgs {
   int add = 0;  // lanes_product: to what y holds
 };
 
+// Products of a sparse linear layer in training over feature-major lanes; float or double, whole vectors of lanes.
+// forward and gradient: block rows begin .. end, whose share of the columns are the blocks start[r] .. stop[r] - 1.
+// forward: y = bias + W x (add: y += W x); gradient [values] = y . x at kept entries (add: +=).
+// backward: columns begin .. end of one band (training_matrix.h), from y = dy, values and gradient of the band's
+// first block on: dx = W^T dy (add: +=) and gradient = dy . x (add_gradient: +=).
+struct TrainingArgs {
+  const void* values = nullptr;
+  void* gradient = nullptr;
+  const void* columns = nullptr;  // uint16_t; wide: uint32_t
+  const uint32_t *start = nullptr, *stop = nullptr;
+  const uint32_t* places = nullptr;
+  const void* x = nullptr;
+  void *y = nullptr, *dx = nullptr;
+  const void* bias = nullptr;  // [R]; null: zero
+  int64_t begin = 0, end = 0, block_rows = 1, block_cols = 1;
+  int64_t x_stride = 0, y_stride = 0, dx_stride = 0, lanes = 0;
+  int shift = 0, wide = 0, add = 0, add_gradient = 0;
+};
+
 // Windows over one padded plane set. Positions outside the image do not exist (max) or count only where include_pad
 // (average).
 struct PoolArgs {
@@ -204,6 +223,9 @@ struct KernelTable {
   void (*deinterleave)(const float* y, float* x, int64_t m, int64_t k, int64_t stride);
   void (*lanes_product[2])(const LanesArgs*);  // float, double
   void (*lanes_sddmm[2])(const LanesArgs*);
+  void (*training_forward[2])(const TrainingArgs*);
+  void (*training_gradient[2])(const TrainingArgs*);
+  void (*training_backward[2])(const TrainingArgs*);
   // Of one, two, three values; steps of operands are 0 (one number) or 1.
   void (*unary)(int op, const float* x, float* y, int64_t n, const float* numbers);
   void (*binary)(int op, const float* a, int a_step, const float* b, int b_step, float* y, int64_t n);

@@ -50,6 +50,44 @@ class Session:
     def reset(self) -> None: ...
     def describe(self) -> str: ...
 
+class TrainingMatrix:
+    """Places of a sparse weight, prepared for the products of training; the Python class of this name checks what it is given."""
+
+    def __init__(
+        self,
+        rows: int,
+        cols: int,
+        block_rows: int,
+        block_cols: int,
+        row_start: NDArray[np.uint32],
+        columns: NDArray[np.uint16] | NDArray[np.uint32],
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def row_start(self) -> NDArray[np.uint32]: ...
+    @property
+    def columns(self) -> NDArray[np.uint16] | NDArray[np.uint32]: ...
+    def linear(
+        self,
+        values: NDArray[np.floating[Any]],
+        bias: NDArray[np.floating[Any]] | None,
+        x: NDArray[np.floating[Any]],
+        y: NDArray[np.floating[Any]],
+        threads: int,
+        isa: str,
+    ) -> int: ...
+    def linear_backward(
+        self,
+        values: NDArray[np.floating[Any]],
+        x: NDArray[np.floating[Any]],
+        dy: NDArray[np.floating[Any]],
+        dx: NDArray[np.floating[Any]] | None,
+        gradient: NDArray[np.floating[Any]],
+        threads: int,
+        isa: str,
+    ) -> int: ...
+
 def build_info() -> str: ...
 def project_gs(
     scores: NDArray[np.float64],

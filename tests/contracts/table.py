@@ -151,3 +151,7 @@ KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lanes_product": ("lanes", ("float32", "float64")),
     "lanes_sddmm": ("lanes", ("float32", "float64")),
 }
+
+TRAINING_KERNELS: tuple[str, ...] = ("linear", "linear_backward")
+# Methods of gossamer.kernels.training_matrix.TrainingMatrix, in float32 and float64; NAME_reference stands in training_reference.py or
+# in a file of the operation's own.

@@ -1,0 +1,208 @@
+"""A sparse weight in training: its places, prepared once an edit of the mask for the products of a step, and these products.
+
+    forward  Y [N, R] = bias + X W^T        backward  dX [N, C] = dY W,  dvalues = dY^T X at kept entries
+
+The values are a flat array of the caller's, by row of blocks, inside a block row-major; it may be longer than the kept entries
+(capacity), what lies behind them is ignored and has the gradient zero. Operands are NumPy arrays of float32 or float64. An operand may be
+feature-major (x.T contiguous): consecutive layers never turn anything then, and the products run fastest. Results are equal for every
+number of threads.
+
+Letters: R, C = rows (outputs) and columns (inputs) of the weight, N = batch. Without the native library the methods use their NumPy
+references (training_reference.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.errors import FormatError
+from gossamer.kernels.csr import raise_for
+from gossamer.kernels.native import operation
+from gossamer.kernels.training_reference import entries, linear_backward_reference, linear_reference
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Indices: TypeAlias = NDArray[np.unsignedinteger[Any]]
+
+
+class TrainingMatrix:
+    """Places of a sparse weight [R, C].
+
+    >>> places = TrainingMatrix((2, 3), np.array([0, 1, 3], np.uint32), np.array([2, 0, 1], np.uint16))
+    >>> values = np.array([10.0, 2.0, 3.0, 99.0])
+    >>> places.linear(values, np.array([[1.0, 10.0, 100.0]])).tolist()
+    [[1000.0, 32.0]]
+    >>> dx, gradient = places.linear_backward(values, np.array([[1.0, 10.0, 100.0]]), np.array([[1.0, 2.0]]), need_dx=True)
+    >>> dx.tolist(), gradient.tolist()
+    ([[4.0, 6.0, 10.0]], [100.0, 2.0, 20.0, 0.0])
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        row_start: NDArray[np.uint32],  # [R / block rows + 1]
+        columns: Indices,  # [blocks], in blocks, ascending in a row: uint16 or uint32
+        *,
+        block: tuple[int, int] = (1, 1),
+    ) -> None:
+        if row_start.ndim != 1 or columns.ndim != 1 or row_start.dtype != np.uint32:
+            raise FormatError(
+                f"expected flat uint32 row starts, got {row_start.dtype} {list(row_start.shape)}"
+            )
+        if columns.dtype not in (np.uint16, np.uint32):
+            raise FormatError(f"expected uint16 or uint32 columns, got {columns.dtype}")
+        self.shape = shape
+        self.block = block
+        native: Any = operation("TrainingMatrix")
+        if native is None:
+            _check_structure(shape, row_start, columns, block)
+            self._native: Any = None
+            self._row_start, self._columns = row_start.copy(), columns.copy()
+            return
+        try:
+            self._native = native(
+                *shape, *block, np.ascontiguousarray(row_start), np.ascontiguousarray(columns)
+            )
+        except ValueError as error:
+            raise FormatError(str(error)) from None
+
+    @property
+    def row_start(self) -> NDArray[np.uint32]:
+        """[R / block rows + 1]"""
+        found: NDArray[np.uint32] = self._row_start if self._native is None else self._native.row_start
+        return found
+
+    @property
+    def columns(self) -> Indices:
+        """[blocks], in blocks."""
+        found: Indices = self._columns if self._native is None else self._native.columns
+        return found
+
+    @property
+    def num_kept(self) -> int:
+        return len(self.columns) * self.block[0] * self.block[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the places; what a product prepares counts once it has been prepared."""
+        if self._native is None:
+            return self._row_start.nbytes + self._columns.nbytes
+        return int(self._native.nbytes)
+
+    def linear(
+        self,
+        values: Floats,
+        x: Floats,
+        *,
+        bias: Floats | None = None,
+        out: Floats | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> Floats:
+        """Y [N, R] for x [N, C], feature-major if x is (or as `out`); `isa` names an instruction set, "" is the best of this CPU."""
+        dtype = self._check(values, {"x": (x, self.shape[1])}, threads)
+        if bias is not None and (bias.shape != (self.shape[0],) or bias.dtype != dtype):
+            raise FormatError(
+                f"expected a bias [{self.shape[0]}] of {dtype}, got {bias.dtype} {list(bias.shape)}"
+            )
+        y = self._result(out, x, self.shape[0])
+        if self._native is None:
+            y[...] = linear_reference(self._entries(), self.shape[0], values, bias, x)
+            return y
+        if len(x):
+            flat = None if bias is None else np.ascontiguousarray(bias)
+            raise_for(self._native.linear(np.ascontiguousarray(values), flat, x, y, threads, isa), isa)
+        return y
+
+    def linear_backward(
+        self,
+        values: Floats,
+        x: Floats,
+        dy: Floats,
+        *,
+        need_dx: bool,
+        out: Floats | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> tuple[Floats | None, Floats]:
+        """dX [N, C] (None where not needed), feature-major if x is (or as `out`), and the gradient of all values, for dy [N, R]."""
+        dtype = self._check(values, {"x": (x, self.shape[1]), "dy": (dy, self.shape[0])}, threads)
+        dx = self._result(out, x, self.shape[1]) if need_dx else None
+        if self._native is None:
+            found, gradient = linear_backward_reference(self._entries(), values, x, dy)
+            if dx is not None:
+                dx[...] = found
+            return dx, gradient
+        gradient = np.empty(len(values), dtype)
+        gradient[self.num_kept if len(x) else 0 :] = 0
+        if len(x):
+            flat = np.ascontiguousarray(values)
+            raise_for(self._native.linear_backward(flat, x, dy, dx, gradient, threads, isa), isa)
+        return dx, gradient
+
+    def _entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return entries(self.row_start, self.columns, self.block)
+
+    def _result(self, out: Floats | None, like: Floats, features: int) -> Floats:
+        shape = (len(like), features)
+        if out is None:
+            feature_major = like.strides[0] == like.itemsize and not like.flags.c_contiguous
+            return np.empty(shape, like.dtype, order="F" if feature_major else "C")
+        if out.shape != shape or out.dtype != like.dtype or not out.flags.writeable:
+            raise FormatError(
+                f"expected a writable result {list(shape)} of {like.dtype}, got {out.dtype} {list(out.shape)}"
+            )
+        return out
+
+    def _check(self, values: Floats, operands: dict[str, tuple[Floats, int]], threads: int) -> np.dtype[Any]:
+        batch = {len(array) for array, _ in operands.values() if array.ndim}
+        for name, (array, features) in operands.items():
+            if array.ndim != 2 or array.shape[1] != features or len(batch) != 1:
+                raise FormatError(f"expected {name} of shape [N, {features}], got {list(array.shape)}")
+        if values.ndim != 1 or len(values) < self.num_kept:
+            raise FormatError(
+                f"expected a flat array of at least {self.num_kept} values, got {list(values.shape)}"
+            )
+        if threads < 1:
+            raise FormatError(f"expected at least 1 thread, got {threads}")
+        return one_float_type(values, *(array for array, _ in operands.values()))
+
+
+def one_float_type(*arrays: Floats) -> np.dtype[Any]:
+    """float32 or float64, which all arrays must have."""
+    found = {array.dtype for array in arrays}
+    if len(found) != 1 or found.isdisjoint({np.dtype(np.float32), np.dtype(np.float64)}):
+        raise FormatError(
+            f"expected float32 or float64 arrays, all of one type, got {', '.join(sorted(map(str, found)))}"
+        )
+    return found.pop()
+
+
+def _check_structure(
+    shape: tuple[int, int], row_start: NDArray[np.uint32], columns: Indices, block: tuple[int, int]
+) -> None:
+    """The checks of the native constructor, with its words."""
+    if min(*shape, *block) < 1 or shape[0] % block[0] or shape[1] % block[1]:
+        raise FormatError(
+            f"expected a shape of whole blocks, got {shape[0]}x{shape[1]} in blocks of {block[0]}x{block[1]}"
+        )
+    rows, width = shape[0] // block[0], shape[1] // block[1]
+    starts, places = row_start.astype(np.int64), columns.astype(np.int64)
+    expected = f"expected {rows + 1} row starts that ascend from 0 to {len(columns)}, got "
+    if len(starts) != rows + 1:
+        raise FormatError(f"{expected}{len(starts)}")
+    if starts[0] != 0 or starts[-1] != len(columns) or np.any(np.diff(starts) < 0):
+        raise FormatError(f"{expected}others")
+    if len(places) and places.max() >= width:
+        raise FormatError(f"expected columns below {width}, got {places.max()}")
+    inside = np.ones(len(places), bool)
+    inside[starts[:-1][starts[:-1] < len(places)]] = False  # the first of a row follows nobody
+    wrong = np.flatnonzero(inside[1:] & (np.diff(places) <= 0)) + 1
+    if len(wrong):
+        i = int(wrong[0])
+        row = int(np.searchsorted(starts, i, side="right")) - 1
+        raise FormatError(
+            f"expected columns that ascend inside a row, got {places[i - 1]} before {places[i]} in row {row}"
+        )
