@@ -1,4 +1,4 @@
-"""Growth rules: explicit randomness, grown next to kept, refusals."""
+"""Growth rules: grown next to kept, refusals. Random growth is `Pattern.draw`: tests/contracts/test_positions.py."""
 
 import pytest
 import torch
@@ -11,22 +11,6 @@ from gossamer.sparsity.patterns import parse_pattern
 
 def view(**more):
     return View(weight=torch.zeros(2, 4), mask=torch.zeros(2, 4, dtype=torch.bool), **more)
-
-
-def test_random_is_a_function_of_the_generator():
-    first, second = (GROWTH["random"](view(), 1, torch.Generator().manual_seed(7)) for _ in range(2))
-    assert torch.equal(first, second)
-    assert not torch.equal(first, GROWTH["random"](view(), 1, torch.Generator().manual_seed(8)))
-    with pytest.raises(MethodError, match=r"an explicit torch.Generator, got None"):
-        GROWTH["random"](view(), 1)
-
-
-def test_random_growth_is_uniform_over_blocks():
-    pattern, counts = parse_pattern("block:2x1"), torch.zeros(4)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(2000):
-        counts += pattern.mask(GROWTH["random"](view(), 2, generator), 2)[0]
-    assert bool(((counts - 500).abs() < 80).all())  # 4 standard deviations
 
 
 def test_growth_by_gradient():

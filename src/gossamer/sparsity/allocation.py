@@ -89,7 +89,7 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
             counts=all_counts, dense=dense, requested=budget, num_kept=sum(all_counts.values()), numel=numel
         )
 
-    targets = {name: pattern.target(layers[name].matrix) for name in ranges}
+    targets = {name: pattern.for_weight(layers[name].weight).target(layers[name].matrix) for name in ranges}
     fixed_counts = {name: target for name, target in targets.items() if target is not None}
     if fixed_counts:
         _check_own_sparsity(budget, pattern, 1 - sum(fixed_counts.values()) / (numel - fixed))
@@ -192,8 +192,10 @@ def global_rank(scores: Mapping[str, Tensor]) -> Allocation:
         if key not in rankings:
             for name, layer in layers.items():
                 _check_scores(name, scores[name], layer.matrix)
-            rankings[key] = _ranking([pattern.gains(scores[name]) for name in layers])
-        units = [pattern.counts(layer.matrix).step for layer in layers.values()]
+            rankings[key] = _ranking(
+                [pattern.for_weight(layer.weight).gains(scores[name]) for name, layer in layers.items()]
+            )
+        units = [pattern.for_weight(layer.weight).counts(layer.matrix).step for layer in layers.values()]
         room = max(round(num_kept / max(units)) - len(layers), 0)
         chosen = torch.bincount(rankings[key][:room], minlength=len(layers)).tolist()
         return {
@@ -244,7 +246,7 @@ def _legal(layers: Layers, pattern: Pattern) -> tuple[dict[str, str], dict[str, 
             dense[name] = layer.dense
             continue
         try:
-            ranges[name] = pattern.counts(layer.matrix)
+            ranges[name] = pattern.for_weight(layer.weight).counts(layer.matrix)
         except PatternError as error:
             dense[name] = str(error)
     return dense, ranges

@@ -1,8 +1,9 @@
 """Growth: which absent weights enter, and with which value.
 
 A rule gives scores (higher = grows first); the pattern then chooses, `pattern.mask(scores, more, keep=kept)`, so that counts stay exact and
-masks legal. Random rules draw from the explicit generator only. The caller excludes candidates (for instance those dropped in the same
-edit) by a score of -inf. A fill gives the values of grown weights and declares the store it needs (none so far).
+masks legal. The caller excludes candidates (for instance those dropped in the same edit) by a score of -inf. `Random` is no score: the
+pattern draws positions by index, `pattern.draw`, from the explicit generator only, and no tensor of random scores exists.
+A fill gives the values of grown weights and declares the store it needs (none so far).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from gossamer.errors import MethodError
 from gossamer.sparsity.criteria import Criterion, Gradient, View
 
 
@@ -26,33 +26,23 @@ class Growth(Protocol):
         """Which fields of the view it reads, as for a criterion."""
         ...
 
-    def __call__(self, view: View, k: int, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, view: View, k: int) -> Tensor:
         """Scores [R, C] for growing to `k` kept entries; entries that are kept already may have any score but NaN."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Random:
-    """Uniform over the absent weights (SET). Drawn on the CPU, so that the choice does not depend on the device.
+    """Uniform over the absent units of the pattern (SET): the engine calls `pattern.draw`. Drawn on the CPU, so that the choice does not
+    depend on the device, nor on whether the weight is stored masked or compact.
 
-    In a pattern of units the scores of a unit's entries add up, which keeps blocks equally likely; bundles of gather-scatter and window
-    patterns are built from the best entries, which keeps positions equally likely, though not all sets of positions.
-
-    >>> view = View(weight=torch.zeros(1, 3), mask=torch.zeros(1, 3).bool())
-    >>> Random()(view, 1, torch.Generator().manual_seed(0))
-    tensor([[0.4963, 0.7682, 0.0885]])
+    >>> from gossamer.sparsity.patterns import Unstructured
+    >>> kept, generator = torch.tensor([2**39]), torch.Generator().manual_seed(0)
+    >>> Unstructured().draw(kept, (2**20, 2**20), 4, generator).tolist()
+    [291449381294, 506140877670, 741281442106]
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-
-    def __call__(self, view: View, k: int, generator: torch.Generator | None = None) -> Tensor:
-        if generator is None:
-            raise MethodError("growth random: expected an explicit torch.Generator, got None")
-        if generator.device.type != "cpu":
-            raise MethodError(
-                f"growth random: expected a generator on the CPU, got one on {generator.device}"
-            )
-        return torch.rand(view.mask.shape, generator=generator).to(view.mask.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +55,7 @@ class ByScore:
     def needs(self) -> frozenset[str]:
         return self.criterion.needs
 
-    def __call__(self, view: View, k: int, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, view: View, k: int) -> Tensor:
         return self.criterion(view, k, view.mask)
 
 
@@ -75,11 +65,11 @@ class All:
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, view: View, k: int, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, view: View, k: int) -> Tensor:
         return torch.zeros(view.mask.shape, device=view.mask.device)
 
 
-GROWTH: dict[str, Growth] = {"random": Random(), "gradient": ByScore(), "all": All()}
+GROWTH: dict[str, Growth | Random] = {"random": Random(), "gradient": ByScore(), "all": All()}
 
 Fill = Callable[[View, Tensor], Tensor]
 

@@ -25,7 +25,7 @@ def counts_at(
     `shapes` are all weights that count, the dense ones with their reason; `scores` gives the matrices that a global ranking needs.
     """
     masked = {name: shape for name, shape in shapes.items() if shape.dense is None}
-    targets = {name: pattern.target(shape.matrix) for name, shape in masked.items()}
+    targets = {name: pattern.for_weight(shape.weight).target(shape.matrix) for name, shape in masked.items()}
     if sparsity is not None and any(target is not None for target in targets.values()):
         return {
             name: _on_the_way(sparsity, pattern, shape, targets[name] or 0) for name, shape in masked.items()
@@ -74,4 +74,5 @@ def check_reachable(method: Method, pattern: Pattern, shapes: Shapes) -> None:
 
 def _on_the_way(sparsity: float, pattern: Pattern, shape: LayerShape, target: int) -> int:
     """A count between dense and the pattern's own target, for gradual methods: t:M on the way to N:M."""
-    return max(target, nearest_count(pattern.counts(shape.matrix), (1.0 - sparsity) * shape.numel))
+    counts = pattern.for_weight(shape.weight).counts(shape.matrix)
+    return max(target, nearest_count(counts, (1.0 - sparsity) * shape.numel))

@@ -40,6 +40,7 @@ class Editor:
         per_weight_counts: bool,
     ) -> None:
         self.method, self.pattern, self.owner, self.shapes = method, pattern, owner, shapes
+        self.patterns = {name: pattern.for_weight(shapes[name].weight) for name in owner.slots}
         self.seed = seed
         self.event = 0  # edits so far: with the seed, the state of all randomness
         self.adam = AdamCounts() if per_weight_counts else None
@@ -123,7 +124,7 @@ class Editor:
         views = {name: self._view(name, gradients=gradients) for name in self._scope(edit)}
         state = CountState(
             num_kept={name: self.owner.num_kept(name) for name in self.owner.kept},
-            legal={name: self.pattern.counts(self.shapes[name].matrix) for name in self.owner.kept},
+            legal={name: pattern.counts(self.shapes[name].matrix) for name, pattern in self.patterns.items()},
             allocate=lambda sparsity, how: counts_at(
                 sparsity,
                 how or self.method.allocation,
@@ -136,7 +137,7 @@ class Editor:
             ),
             scope=tuple(views),
         )
-        decisions = decide_edit(edit, self.pattern, views, state, torch.Generator().manual_seed(seed))
+        decisions = decide_edit(edit, self.patterns, views, state, torch.Generator().manual_seed(seed))
         outcome = {}
         for name, decision in decisions.items():
             shape = self.shapes[name].weight

@@ -147,7 +147,7 @@ class Edit:
     drop_to: Counts | None = None
     drop_by: Criterion | Random | None = None
     grow_to: Counts | None = None
-    grow_by: Growth | None = None
+    grow_by: Growth | Random | None = None
     fill: Fill = FILLS["zero"]
     exclude_dropped: bool = False  # growth takes what this edit dropped only if nothing else is left
 

@@ -166,7 +166,8 @@ def _why_dense(slot: Slot, pattern: Pattern) -> str:
             "Sparsifier without sharding"
         )
     try:
-        pattern.counts(matrix_shape(tuple(weight.shape)))
+        shape = tuple(weight.shape)
+        pattern.for_weight(shape).counts(matrix_shape(shape))
     except PatternError as error:
         return str(error).split(";")[0]
     return ""

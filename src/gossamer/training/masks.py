@@ -137,7 +137,7 @@ def put_given(owner: MaskOwner, masks: Mapping[str, Tensor], pattern: Pattern) -
                 f"masks: expected a bool mask of {name!r} of shape {tuple(current.shape)}, got {got}"
             )
         try:
-            pattern.check(as_matrix(mask))
+            pattern.for_weight(tuple(mask.shape)).check(as_matrix(mask))
         except PatternError as error:
             raise PatternError(f"masks: {name!r}: {error}") from None
     for name in owner.slots:

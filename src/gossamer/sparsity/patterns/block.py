@@ -10,19 +10,23 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gossamer.errors import PatternError
 from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
+    checked_generator,
     checked_mask,
     checked_parameters,
+    checked_positions,
     checked_request,
+    checked_scores,
     checked_shape,
     first,
 )
 from gossamer.sparsity.patterns.tiles import bundle_gains, cut, join, top_bundles
+from gossamer.sparsity.patterns.tiling import Tiling, cut_keys, draw_bundles, select_bundles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,9 @@ class Block:
             )
         return cls(rows=int(found[1]), cols=int(found[2]))
 
+    def for_weight(self, weight: tuple[int, ...]) -> Self:
+        return self
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=self.rows, columns=self.cols)
         return range(0, rows * columns + 1, self.rows * self.cols)
@@ -70,6 +77,24 @@ class Block:
         if keep is not None and bool((keep & ~mask).any()):
             raise cannot_complete(self, keep, num_kept)
         return mask
+
+    def select(self, positions: Tensor, scores: Tensor, shape: Shape, num_kept: int) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=False)
+        scores = checked_scores(self, scores, nnz)
+        return select_bundles(self._keys(shape), positions, scores, num_kept // (self.rows * self.cols))
+
+    def draw(
+        self,
+        positions: Tensor,
+        shape: Shape,
+        num_kept: int,
+        generator: Generator,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=True)
+        generator = checked_generator(self, generator)
+        bundles = (num_kept - nnz) // (self.rows * self.cols)
+        return draw_bundles(self._keys(shape), positions, bundles, generator, exclude)
 
     def gains(self, scores: Tensor) -> Tensor:
         return bundle_gains(self._tiles(scores))
@@ -92,3 +117,6 @@ class Block:
         """[blocks, entries of a block, 1], blocks in row-major order."""
         checked_shape(self, (matrix.shape[0], matrix.shape[1]), rows=self.rows, columns=self.cols)
         return cut(matrix, rows=self.rows, columns=self.cols).reshape(-1, self.rows * self.cols, 1)
+
+    def _keys(self, shape: Shape) -> Tiling:
+        return cut_keys(shape, rows=self.rows, columns=self.cols, lanes=self.rows * self.cols)

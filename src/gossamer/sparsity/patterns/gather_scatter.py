@@ -25,20 +25,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from gossamer.errors import PatternError
+from gossamer.sparsity.patterns.crossed import Crossed, draw_crossed, select_exact, select_greedy
 from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
+    checked_generator,
     checked_mask,
     checked_parameters,
+    checked_positions,
     checked_request,
+    checked_scores,
     checked_shape,
     first,
 )
 from gossamer.sparsity.patterns.projections import exact_mask, greedy_mask
 from gossamer.sparsity.patterns.tiles import bundle_gains, top_bundles
+from gossamer.sparsity.patterns.tiling import Tiling, draw_bundles, select_bundles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,9 @@ class GatherScatter:
         """g, the rows of a group."""
         return self.banks // self.per_row
 
+    def for_weight(self, weight: tuple[int, ...]) -> Self:
+        return self
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=self.group_rows, columns=self.banks)
         return range(0, rows * columns + 1, self.banks)
@@ -105,6 +113,28 @@ class GatherScatter:
         if keep is not None and bool((keep & ~mask).any()):
             raise cannot_complete(self, keep, num_kept)
         return mask
+
+    def select(self, positions: Tensor, scores: Tensor, shape: Shape, num_kept: int) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=False)
+        scores, bundles = checked_scores(self, scores, nnz), num_kept // self.banks
+        if self.group_rows == 1:
+            return select_bundles(self._keys(shape), positions, scores, bundles)
+        choose = select_exact if self.projection == "exact" else select_greedy
+        return choose(self._crossed(shape), positions, scores, bundles)
+
+    def draw(
+        self,
+        positions: Tensor,
+        shape: Shape,
+        num_kept: int,
+        generator: Generator,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=True)
+        generator, bundles = checked_generator(self, generator), (num_kept - nnz) // self.banks
+        if self.group_rows == 1:
+            return draw_bundles(self._keys(shape), positions, bundles, generator, exclude)
+        return draw_crossed(self._crossed(shape), positions, bundles, generator, exclude)
 
     def gains(self, scores: Tensor) -> Tensor:
         """Exact for horizontal bundles; for the others an upper bound that leaves out the balance of rows (good enough to rank)."""
@@ -146,3 +176,21 @@ class GatherScatter:
         )
         entries = self.group_rows * columns // self.banks
         return matrix.reshape(rows // self.group_rows, entries, self.banks).transpose(1, 2)
+
+    def _keys(self, shape: Shape) -> Tiling:
+        """Tiles = groups, lanes = residues, places = entries of a residue class in row-major order."""
+        banks, entries = self.banks, self.group_rows * shape[1] // self.banks
+
+        def keys(positions: Tensor) -> Tensor:
+            group, entry = positions // (entries * banks), positions % (entries * banks)
+            return (group * banks + entry % banks) * entries + entry // banks
+
+        def positions(keys: Tensor) -> Tensor:
+            lane, place = keys // entries, keys % entries
+            return (lane // banks * entries + place) * banks + lane % banks
+
+        tiles = shape[0] // self.group_rows
+        return Tiling(tiles=tiles, lanes=banks, depth=entries, keys=keys, positions=positions)
+
+    def _crossed(self, shape: Shape) -> Crossed:
+        return Crossed(tiling=self._keys(shape), rows=self.group_rows, per_row=self.per_row)

@@ -10,15 +10,20 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
 from gossamer.errors import PatternError
+from gossamer.sparsity.patterns.drawing import draw_keys
 from gossamer.sparsity.patterns.pattern import (
     Shape,
     cannot_complete,
+    checked_generator,
     checked_mask,
     checked_parameters,
+    checked_positions,
     checked_request,
+    checked_scores,
     checked_shape,
     first,
 )
@@ -54,6 +59,9 @@ class NOfM:
             raise PatternError(f"expected N:M such as 2:4, got {arguments!r}")
         return cls(n=int(found[1]), m=int(found[2]))
 
+    def for_weight(self, weight: tuple[int, ...]) -> Self:
+        return self
+
     def counts(self, shape: Shape) -> range:
         groups = self._groups(shape)
         return range(0, groups * self.m + 1, groups)
@@ -69,6 +77,28 @@ class NOfM:
         if keep is not None and kept_groups is not None and int(kept_groups.sum(dim=1).max()) > per_group:
             raise cannot_complete(self, keep, num_kept)
         return top_places(groups, per_group, kept_groups).reshape(scores.shape)
+
+    def select(self, positions: Tensor, scores: Tensor, shape: Shape, num_kept: int) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=False)
+        scores = checked_scores(self, scores, nnz)
+        groups = self._groups(shape)
+        if not torch.equal(positions[:: nnz // groups or 1] // self.m, torch.arange(groups if nnz else 0)):
+            raise PatternError(f"{self}: expected positions with equally many of every {self.m} columns")
+        return top_places(scores.reshape(groups, nnz // groups), num_kept // groups, None).flatten()
+
+    def draw(
+        self,
+        positions: Tensor,
+        shape: Shape,
+        num_kept: int,
+        generator: Generator,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=True)
+        generator = checked_generator(self, generator)
+        groups = torch.arange(self._groups(shape))
+        wanted = torch.full_like(groups, (num_kept - nnz) // groups.numel())
+        return draw_keys(positions, groups, wanted, size=self.m, generator=generator, exclude=exclude)
 
     def gains(self, scores: Tensor) -> Tensor:
         self._groups((scores.shape[0], scores.shape[1]))

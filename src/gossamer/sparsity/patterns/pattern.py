@@ -1,10 +1,15 @@
 """What every pattern is: a rule which masks of a matrix [R, C] (rows = outputs, columns = inputs) are legal.
 
-A pattern is a frozen record of its parameters with three operations. `counts` says which totals of kept entries exist, `mask` finds the
+A pattern is a frozen record of its parameters. `counts` says which totals of kept entries exist, `mask` finds the
 legal mask of exactly that many entries with the largest score, `check` names the first violation. Dropping and growing are both `mask`:
 
     drop   pattern.mask(scores.where(mask, -inf), fewer)            a subset of `mask`: every legal mask has legal subsets
     grow   pattern.mask(grow_scores, more, keep=kept)               a superset of `kept`
+
+The same without any tensor of R * C numbers, on *positions* (r * C + c, int64, on the CPU, sorted ascending) of a legal set:
+
+    drop   positions[pattern.select(positions, scores, shape, fewer)]          what `mask` keeps of it, ties included
+    grow   pattern.draw(positions, shape, more, generator)                     absent positions, uniformly at random over units
 
 Shared rules. Scores are higher = keep; -inf means "take last"; NaN is an error. Counts are exact. Ties are stable: among equal entries
 (or units) the lower row-major index wins. Masks are bool, True = kept, on the device of the scores.
@@ -41,6 +46,27 @@ class Pattern(Protocol):
 
     def mask(self, scores: Tensor, num_kept: int, keep: Tensor | None = None) -> Tensor:
         """The legal mask [R, C] of exactly `num_kept` entries that contains `keep` and has the largest total score."""
+        ...
+
+    def for_weight(self, weight: tuple[int, ...]) -> Pattern:
+        """The pattern on the matrix of a weight of this shape: itself, but for patterns that must know the filter size."""
+        ...
+
+    def select(self, positions: Tensor, scores: Tensor, shape: Shape, num_kept: int) -> Tensor:
+        """bool [nnz]: the entries of the legal set `positions` that stay when `num_kept` stay, by their scores [nnz]: as
+        `mask(dense scores, -inf elsewhere, num_kept)` has it, ties included."""
+        ...
+
+    def draw(
+        self,
+        positions: Tensor,
+        shape: Shape,
+        num_kept: int,
+        generator: torch.Generator,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        """Sorted absent positions that enter the legal set `positions` to make it a legal one of `num_kept`; uniform over the units.
+        `exclude` (sorted, absent) enters only where nothing else is left."""
         ...
 
     def gains(self, scores: Tensor) -> Tensor:
@@ -82,18 +108,8 @@ def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tenso
     if not scores.is_floating_point():
         raise PatternError(f"{pattern}: expected floating-point scores, got {scores.dtype}")
     counts = pattern.counts((scores.shape[0], scores.shape[1]))
-    if not is_whole(num_kept):
-        raise PatternError(f"{pattern}: expected num_kept to be an integer, got {num_kept!r}")
-    if num_kept not in counts:
-        nearest = nearest_count(counts, num_kept)
-        raise PatternError(
-            f"{pattern} on {scores.shape[0]}x{scores.shape[1]}: expected num_kept to be a multiple of {counts.step} "
-            f"between 0 and {counts[-1]}, got {num_kept}; the nearest legal count is {nearest}"
-        )
-    if bool(torch.isnan(scores).any()):
-        raise PatternError(
-            f"{pattern}: expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}"
-        )
+    _check_count(pattern, (scores.shape[0], scores.shape[1]), counts, num_kept)
+    _check_no_nan(pattern, scores)
     if keep is not None:
         _check_tensor(pattern, "keep", keep)
         if keep.shape != scores.shape or keep.dtype != torch.bool:
@@ -102,6 +118,49 @@ def checked_request(pattern: Pattern, scores: Tensor, num_kept: int, keep: Tenso
             )
         if int(keep.sum()) > num_kept:
             raise cannot_complete(pattern, keep, num_kept)
+
+
+def checked_positions(pattern: Pattern, positions: Tensor, shape: Shape, num_kept: int, *, more: bool) -> int:
+    """nnz, if `positions` are sorted places of a matrix of that shape, and `num_kept` is a legal count of no fewer (`more`), or no more."""
+    counts = pattern.counts(shape)
+    _check_tensor(pattern, "positions", positions)
+    if positions.ndim != 1 or positions.dtype != torch.int64 or positions.device.type != "cpu":
+        raise PatternError(
+            f"{pattern}: expected positions as int64 [nnz] on the CPU, got {positions.dtype} {list(positions.shape)} on {positions.device}"
+        )
+    nnz, size = positions.numel(), shape[0] * shape[1]
+    inside = not nnz or 0 <= int(positions[0]) <= int(positions[-1]) < size
+    if not inside or not bool((positions[1:] > positions[:-1]).all()):
+        raise PatternError(
+            f"{pattern}: expected positions ascending from 0 to {size - 1} at most, each once; sort them"
+        )
+    _check_count(pattern, shape, counts, num_kept)
+    if nnz not in counts or (nnz > num_kept if more else nnz < num_kept):
+        raise PatternError(
+            f"{pattern}: expected a legal set of at {'most' if more else 'least'} {num_kept} positions, got {nnz}"
+        )
+    return nnz
+
+
+def checked_scores(pattern: Pattern, scores: Tensor, nnz: int) -> Tensor:
+    """The scores of the entries of a set, if they are as many, floating-point and no NaN; on the CPU."""
+    _check_tensor(pattern, "scores", scores)
+    if scores.shape != (nnz,) or not scores.is_floating_point():
+        raise PatternError(
+            f"{pattern}: expected floating-point scores [{nnz}] of the positions, got {scores.dtype} {list(scores.shape)}"
+        )
+    _check_no_nan(pattern, scores)
+    return scores.detach().cpu()
+
+
+def checked_generator(pattern: Pattern, generator: object) -> torch.Generator:
+    """The generator, if it is an explicit one on the CPU, so that the choice does not depend on the device."""
+    if not isinstance(generator, torch.Generator) or generator.device.type != "cpu":
+        got = f"one on {generator.device}" if isinstance(generator, torch.Generator) else repr(generator)
+        raise PatternError(
+            f"{pattern}: expected an explicit torch.Generator on the CPU to draw from, got {got}"
+        )
+    return generator
 
 
 def checked_mask(pattern: Pattern, mask: Tensor) -> Shape:
@@ -143,6 +202,23 @@ def nearest_count(counts: range, wanted: float) -> int:
     below = min(max(int(wanted // counts.step), 0), len(counts) - 1)
     above = min(below + 1, len(counts) - 1)
     return counts[below] if wanted - counts[below] <= counts[above] - wanted else counts[above]
+
+
+def _check_count(pattern: Pattern, shape: Shape, counts: range, num_kept: int) -> None:
+    if not is_whole(num_kept):
+        raise PatternError(f"{pattern}: expected num_kept to be an integer, got {num_kept!r}")
+    if num_kept not in counts:
+        raise PatternError(
+            f"{pattern} on {shape[0]}x{shape[1]}: expected num_kept to be a multiple of {counts.step} "
+            f"between 0 and {counts[-1]}, got {num_kept}; the nearest legal count is {nearest_count(counts, num_kept)}"
+        )
+
+
+def _check_no_nan(pattern: Pattern, scores: Tensor) -> None:
+    if bool(torch.isnan(scores).any()):
+        raise PatternError(
+            f"{pattern}: expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}"
+        )
 
 
 def _check_tensor(pattern: Pattern, name: str, value: object) -> None:

@@ -37,14 +37,28 @@ def greedy_mask(scores: Tensor, *, banks: int, per_row: int, bundles: int, keep:
     height = banks // per_row
     groups, depth = rows // height, height * columns // banks
 
-    def by_group(matrix: Tensor) -> Tensor:
-        return matrix.reshape(groups, height * columns)
-
     def by_residue(matrix: Tensor) -> Tensor:  # [groups, B, entries of a residue class]
         return matrix.reshape(groups, depth, banks).transpose(1, 2)
 
     relaxed = top_bundles(by_residue(scores), bundles, None if keep is None else by_residue(keep))
     share = relaxed[:, 0].sum(dim=1)  # [groups]: T, since every residue of a group has as many
+    taken = walked_mask(scores, share, banks=banks, per_row=per_row, keep=keep)
+    missed = keep is not None and bool((keep & ~taken).any())
+    if missed or bool((taken & scores.isneginf()).any()):
+        return exact_mask(scores, banks=banks, per_row=per_row, bundles=bundles, keep=keep)
+    return taken
+
+
+def walked_mask(
+    scores: Tensor, share: Tensor, *, banks: int, per_row: int, keep: Tensor | None = None
+) -> Tensor:
+    """bool [R, C]: `share` [groups] bundles of each group by the walk, or exactly where it fails."""
+    rows, columns = scores.shape
+    height = banks // per_row
+
+    def by_group(matrix: Tensor) -> Tensor:
+        return matrix.reshape(rows // height, height * columns)
+
     order = stable_order(by_group(scores), None if keep is None else by_group(keep))
     walked = _walk(order.cpu().numpy(), share.cpu().numpy(), banks=banks, per_row=per_row, columns=columns)
     taken = torch.from_numpy(walked).to(scores.device).reshape(rows, columns)
@@ -62,9 +76,6 @@ def greedy_mask(scores: Tensor, *, banks: int, per_row: int, bundles: int, keep:
             bundles=int(share[group]),
             keep=None if keep is None else keep[lines],
         )
-    missed = keep is not None and bool((keep & ~taken).any())
-    if missed or bool((taken & scores.isneginf()).any()):
-        return exact_mask(scores, banks=banks, per_row=per_row, bundles=bundles, keep=keep)
     return taken
 
 

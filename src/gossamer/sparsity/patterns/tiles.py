@@ -42,14 +42,14 @@ def top_entries(scores: Tensor, num_kept: int, keep: Tensor | None) -> Tensor:
 
 def top_places(groups: Tensor, per_group: int, keep: Tensor | None) -> Tensor:
     """bool [G, M]: the `per_group` best of every row of `groups` [G, M]; entries of `keep` (same shape) come first."""
-    value, level = _split(groups, keep)
-    places = _stable_descending(value, level)[:, :per_group]
+    value, level = levelled(groups, keep)
+    places = stable_descending(value, level)[:, :per_group]
     return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, places, True)
 
 
 def stable_order(scores: Tensor, keep: Tensor | None) -> Tensor:
     """Indices along the last dimension of scores from best to worst, entries of `keep` first, lower index first among equals."""
-    return _stable_descending(*_split(scores, keep))
+    return stable_descending(*levelled(scores, keep))
 
 
 def top_bundles(tiles: Tensor, num_bundles: int, keep: Tensor | None) -> Tensor:
@@ -58,7 +58,7 @@ def top_bundles(tiles: Tensor, num_bundles: int, keep: Tensor | None) -> Tensor:
     Contains `keep` whenever some choice of that many bundles does; the caller checks.
     """
     places, level, gain = _ranked(tiles, keep)
-    best = _stable_descending(gain.flatten(), level.flatten())[:num_bundles]
+    best = stable_descending(gain.flatten(), level.flatten())[:num_bundles]
     chosen = torch.zeros(gain.numel(), dtype=torch.bool, device=tiles.device)
     chosen[best] = True
     depth = chosen.reshape(gain.shape).sum(
@@ -99,8 +99,8 @@ def join(tiles: Tensor, shape: torch.Size) -> Tensor:
 
 def _ranked(tiles: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Places [U, L, D] of each lane from best to worst, and level and gain [U, D] of each tile's bundles."""
-    value, level = _split(tiles, keep)
-    places = _stable_descending(value, level)
+    value, level = levelled(tiles, keep)
+    places = stable_descending(value, level)
     value, level = value.gather(2, places), level.gather(2, places)
     gain, total = value[:, 0].clone(), level[:, 0].clone()
     for lane in range(
@@ -111,7 +111,7 @@ def _ranked(tiles: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]
     return places, total, gain
 
 
-def _split(scores: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+def levelled(scores: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
     """Finite values (float64) and levels (int64) of scores, see the module docstring."""
     value = scores.double()
     level = torch.isposinf(value).long() - torch.isneginf(value).long()
@@ -119,7 +119,7 @@ def _split(scores: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
     return value, level if keep is None else level + keep.long() * KEEP_LEVEL
 
 
-def _stable_descending(value: Tensor, level: Tensor) -> Tensor:
+def stable_descending(value: Tensor, level: Tensor) -> Tensor:
     """Indices along the last dimension from the highest (level, value) to the lowest, lower index first among equals."""
     order = value.argsort(dim=-1, descending=True, stable=True)
     if not bool((level != 0).any()):

@@ -8,10 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
 
 from gossamer.errors import PatternError
-from gossamer.sparsity.patterns.pattern import Shape, checked_mask, checked_request, checked_shape
+from gossamer.sparsity.patterns.drawing import draw_keys
+from gossamer.sparsity.patterns.pattern import (
+    Shape,
+    checked_generator,
+    checked_mask,
+    checked_positions,
+    checked_request,
+    checked_scores,
+    checked_shape,
+)
 from gossamer.sparsity.patterns.tiles import top_entries
 
 
@@ -31,6 +41,9 @@ class Unstructured:
             raise PatternError(f"expected 'unstructured' without parameters, got 'unstructured:{arguments}'")
         return cls()
 
+    def for_weight(self, weight: tuple[int, ...]) -> Self:
+        return self
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=1, columns=1)
         return range(rows * columns + 1)
@@ -43,6 +56,24 @@ class Unstructured:
         return top_entries(scores.flatten(), num_kept, None if keep is None else keep.flatten()).reshape(
             scores.shape
         )
+
+    def select(self, positions: Tensor, scores: Tensor, shape: Shape, num_kept: int) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=False)
+        return top_entries(checked_scores(self, scores, nnz), num_kept, None)
+
+    def draw(
+        self,
+        positions: Tensor,
+        shape: Shape,
+        num_kept: int,
+        generator: Generator,
+        exclude: Tensor | None = None,
+    ) -> Tensor:
+        nnz = checked_positions(self, positions, shape, num_kept, more=True)
+        generator = checked_generator(self, generator)
+        whole, wanted = torch.zeros(1, dtype=torch.int64), torch.tensor([num_kept - nnz])
+        size = shape[0] * shape[1]
+        return draw_keys(positions, whole, wanted, size=size, generator=generator, exclude=exclude)
 
     def gains(self, scores: Tensor) -> Tensor:
         return scores.flatten().double().sort(descending=True).values

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gossamer.errors import MethodError
 from gossamer.sparsity.criteria import CRITERIA
-from gossamer.sparsity.growth import Growth
+from gossamer.sparsity.growth import Growth, Random
 from gossamer.sparsity.patterns import NOfM
 from gossamer.sparsity.schedules import Schedule
 from gossamer.training.edits import Edit, Unchanged, WithoutFraction
@@ -67,7 +67,9 @@ def last_exchange(method: Exchange) -> int:
     return max(0, (method.stop - 1) // method.every * method.every)
 
 
-def exchange_edits(method: Exchange, step: int, fraction: Schedule, grow_by: Growth) -> tuple[Edit, ...]:
+def exchange_edits(
+    method: Exchange, step: int, fraction: Schedule, grow_by: Growth | Random
+) -> tuple[Edit, ...]:
     """The first masks at step 0, and an exchange at multiples of `every` before `stop`."""
     if step == 0:
         return starting_edits(method)

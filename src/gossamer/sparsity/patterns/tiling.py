@@ -1,0 +1,141 @@
+"""Bundles of tiled patterns as positions: which of the active ones stay, which absent ones enter; memory as the number of entries.
+
+The dense twins are in `tiles.py`: U tiles of L lanes and D places, a bundle takes one place in every lane of one tile. Here an entry is a
+number, its *key* (tile * L + lane) * D + place, and only active entries have one. A tile with T bundles has T entries in every lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import PatternError
+from gossamer.sparsity.patterns.drawing import draw_keys, runs
+from gossamer.sparsity.patterns.tiles import levelled, stable_descending
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How positions of a matrix become keys, and back."""
+
+    tiles: int
+    lanes: int  # L
+    depth: int  # D, places of a lane
+    keys: Callable[[Tensor], Tensor]  # positions int64 [n] -> keys int64 [n]
+    positions: Callable[[Tensor], Tensor]  # the inverse
+
+    @property
+    def size(self) -> int:
+        """Entries of a tile."""
+        return self.lanes * self.depth
+
+
+def cut_keys(shape: tuple[int, int], *, rows: int, columns: int, lanes: int) -> Tiling:
+    """The tiling whose tiles are rows x columns, in row-major order, as are the entries of a tile; `lanes` divides those.
+
+    >>> tiling = cut_keys((2, 4), rows=2, columns=2, lanes=2)
+    >>> tiling.keys(torch.arange(8)).tolist(), tiling.positions(torch.arange(8)).tolist()
+    ([0, 1, 4, 5, 2, 3, 6, 7], [0, 1, 4, 5, 2, 3, 6, 7])
+    """
+    across, size = shape[1] // columns, rows * columns
+
+    def keys(positions: Tensor) -> Tensor:
+        row, column = positions // shape[1], positions % shape[1]
+        tile = (row // rows) * across + column // columns
+        return tile * size + (row % rows) * columns + column % columns
+
+    def positions(keys: Tensor) -> Tensor:
+        tile, entry = keys // size, keys % size
+        row = (tile // across) * rows + entry // columns
+        return row * shape[1] + (tile % across) * columns + entry % columns
+
+    return Tiling(
+        tiles=shape[0] // rows * across, lanes=lanes, depth=size // lanes, keys=keys, positions=positions
+    )
+
+
+def select_bundles(tiling: Tiling, positions: Tensor, scores: Tensor, num_bundles: int) -> Tensor:
+    """bool [nnz]: the entries of the best `num_bundles` bundles of the active ones; the choice of `top_bundles`, ties included."""
+    chosen = torch.zeros(positions.numel(), dtype=torch.bool)
+    if not num_bundles:
+        return chosen
+    value, level = levelled(scores, None)
+    lane = tiling.keys(positions) // tiling.depth
+    order = stable_descending(value, level)
+    order = order[lane[order].argsort(stable=True)]  # lane by lane, each from best to worst
+    lane = lane[order]
+    nth = torch.arange(lane.numel()) - torch.searchsorted(lane, lane)
+    bundle = lane // tiling.lanes * tiling.depth + nth
+    in_bundles = bundle.argsort(stable=True)
+    ends = bundle[in_bundles][:: tiling.lanes], bundle[in_bundles][tiling.lanes - 1 :: tiling.lanes]
+    if lane.numel() % tiling.lanes or not torch.equal(*ends):
+        raise PatternError(
+            f"positions: expected a legal set, {tiling.lanes} lanes with equally many entries in every tile; "
+            "got one with unequal lanes"
+        )
+    entries = order[in_bundles].reshape(-1, tiling.lanes)
+    gain, total = value[entries[:, 0]].clone(), level[entries[:, 0]].clone()
+    for number in range(1, tiling.lanes):  # the order of additions of `top_bundles`
+        gain += value[entries[:, number]]
+        total += level[entries[:, number]]
+    best = stable_descending(gain, total)[:num_bundles]
+    chosen[entries[best].flatten()] = True
+    return chosen
+
+
+def draw_bundles(
+    tiling: Tiling, positions: Tensor, num_bundles: int, generator: torch.Generator, exclude: Tensor | None
+) -> Tensor:
+    """Sorted positions of `num_bundles` absent bundles: tiles by their absent bundles, then places in every lane of them."""
+    taken = tiling.keys(positions).sort().values
+    held = None if exclude is None else tiling.keys(exclude).sort().values
+    tile, more = draw_tiles(tiling, taken, num_bundles, generator, held)
+    lanes = (tile[:, None] * tiling.lanes + torch.arange(tiling.lanes)).flatten()
+    drawn = draw_keys(
+        taken,
+        lanes,
+        more.repeat_interleave(tiling.lanes),
+        size=tiling.depth,
+        generator=generator,
+        exclude=held,
+    )
+    return tiling.positions(drawn).sort().values
+
+
+def draw_tiles(
+    tiling: Tiling, taken: Tensor, num_bundles: int, generator: torch.Generator, exclude: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Tiles, ascending, and how many of the absent bundles each receives, all absent bundles being equally likely.
+
+    `taken` and `exclude` are sorted keys. As many bundles of a tile come last as its fullest lane of `exclude` has entries.
+    """
+    tile, filled, _ = runs(taken // tiling.size)
+    held = None
+    if exclude is not None:
+        lane, count, _ = runs(exclude // tiling.depth)
+        owner, _, index = runs(lane // tiling.lanes)
+        most = torch.zeros_like(owner).scatter_reduce(0, index, count, "amax")
+        held = _levels(owner * tiling.depth + tiling.depth - most, most)
+    slots = draw_keys(
+        _levels(tile * tiling.depth, filled // tiling.lanes),
+        torch.zeros(1, dtype=torch.int64),
+        torch.tensor([num_bundles]),
+        size=tiling.tiles * tiling.depth,
+        generator=generator,
+        exclude=held,
+    )
+    tile, more, _ = runs(slots // tiling.depth)
+    return tile, more
+
+
+def _levels(start: Tensor, count: Tensor) -> Tensor:
+    """start, start + 1, …: `count` numbers from each start on."""
+    total = count.cumsum(0)
+    return (
+        start.repeat_interleave(count)
+        + torch.arange(int(count.sum()))
+        - (total - count).repeat_interleave(count)
+    )
