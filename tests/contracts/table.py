@@ -132,6 +132,19 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
         "rigl",
         {"every": 3, "stop": 10, "drop_fraction": 0.5, "criterion": "magnitude_gradient"},
     ),
+    # one partition, because some patterns fit one layer of the bottleneck only; more in tests/training/methods/test_gap.py
+    "gap": ("gap", {"partitions": 1, "rounds": 3, "steps_per_stage": 3}),
+    "gap global": (
+        "gap",
+        {
+            "partitions": 1,
+            "steps_per_stage": 2,
+            "rounds": 2,
+            "allocation": "global_rank",
+            "keep_first": True,
+            "restart_optimizer": False,
+        },
+    ),
 }
 SPARSITY = 0.65  # of the network, asked for where the pattern does not fix its own
 

@@ -1,6 +1,7 @@
 """A run: trains, stops, goes on as if it had never stopped, refuses what is not its own."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -46,12 +47,13 @@ def test_a_whole_run(tmp_path):
     assert rows[-1]["test_accuracy"] == result["test_accuracy"]
 
 
-@pytest.mark.parametrize("method", ["gradual", "rigl", "dense"])
+@pytest.mark.parametrize("method", ["gradual", "rigl", "dense", "gap"])
 def test_a_resumed_run_is_bit_equal(tmp_path, method):
     sections = {
         "gradual": "method={name: gradual, sparsity: 0.9, stop: 60%, every: 2}",
         "rigl": "method={name: rigl, sparsity: 0.8, stop: 75%, every: 3}",
         "dense": "method=dense",
+        "gap": "method={name: gap, sparsity: 0.8, partitions: 2, steps_per_stage: 25%, rounds: 1}",
     }
     whole, parts = RunFolder(path=tmp_path / "whole"), RunFolder(path=tmp_path / "parts")
     train(whole, sections[method])
@@ -65,6 +67,33 @@ def test_a_resumed_run_is_bit_equal(tmp_path, method):
     assert rows_without_time(whole) == rows_without_time(parts)
     if method != "dense":
         assert whole.masks.read_bytes() == parts.masks.read_bytes()
+
+
+def test_stages_restart_the_rate_and_are_told(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    gap = "method={name: gap, sparsity: 0.8, partitions: 2, steps_per_stage: 25%%, restart_rate: %s}"
+    _, notes = train(folder, gap % "true", "train.rate={kind: cosine, warmup: 0}")
+    assert [str(progress.stage) for progress in notes.epochs] == [
+        "stage 2/3 grow 1",
+        "stage 3/3 fine-tune",
+        "stage 3/3 fine-tune",
+    ]
+    rates = {row["step"]: row["learning_rate"] for row in folder.rows()}  # stages of 6, 6 and 12 steps
+    assert rates[20] == pytest.approx(0.002 * 0.5 * (1 + math.cos(math.pi * 7.5 / 12)))
+    assert rates[10] == pytest.approx(0.002 * 0.5 * (1 + math.cos(math.pi * 3.5 / 6)))
+    assert {row["step"]: row["stage"] for row in folder.rows()} == {8: 1, 10: 1, 16: 2, 20: 2, 24: 2}
+    other = RunFolder(path=tmp_path / "other")
+    train(other, gap % "false", "train.rate={kind: cosine, warmup: 0}")
+    whole = {row["step"]: row["learning_rate"] for row in other.rows()}
+    assert whole[20] == pytest.approx(0.002 * 0.5 * (1 + math.cos(math.pi * 19.5 / 24)))
+
+
+def test_stages_longer_than_the_run_are_refused():
+    gap = "method={name: gap, sparsity: 0.8, partitions: 2, steps_per_stage: 25%, finetune: 13}"
+    with pytest.raises(RecipeError, match="its stages are 25 steps long, more than the whole run"):
+        plan(gap)
+    with pytest.raises(RecipeError, match="the last edit is at step 36, behind the end"):
+        plan(gap.replace("finetune: 13", "rounds: 3"))
 
 
 def test_metrics_behind_the_checkpoint_are_forgotten(tmp_path):

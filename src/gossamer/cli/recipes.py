@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -75,7 +76,7 @@ def show(
 
 @app.command("check")
 def check(recipe: Recipe, overrides: Overrides = None, json: Json = False) -> None:
-    """Check a recipe without training: its keys, its network, its sparsity. Says how many steps it has.
+    """Check a recipe without training: its keys, its network, its sparsity. Says how many steps it has, in which stages, and the peak.
 
     \b
     Example:
@@ -85,12 +86,20 @@ def check(recipe: Recipe, overrides: Overrides = None, json: Json = False) -> No
 
     output = Output(json)
     plan = validate.plan_of(document.with_overrides(library.document_of(recipe), overrides or []))
-    summary = loop.check(plan)
+    foreseen = loop.check(plan)
     output.say(
         f"{plan.recipe.name}: fine; {plan.num_steps} steps ({plan.recipe.train.epochs} epochs of {plan.steps_per_epoch}), "
         f"method {plan.method or 'dense'}"
     )
-    left_dense = {} if summary is None else {row.name: row.reason for row in summary.left_dense}
+    if foreseen is not None:
+        for number, stage in enumerate(foreseen.stages, 1):
+            epochs = stage.steps / plan.steps_per_epoch
+            output.say(
+                f"stage {number}/{len(foreseen.stages)} {stage.name}: from step {stage.begin}, {stage.steps} steps ({epochs:.1f} "
+                f"epochs), density {stage.density:.1%}"
+            )
+        output.say(f"density at the peak: {foreseen.peak_density:.1%} ({foreseen.peak_kept:,} weights)")
+    left_dense = {} if foreseen is None else {row.name: row.reason for row in foreseen.summary.left_dense}
     for name, reason in left_dense.items():
         output.say(f"left dense: {name} ({reason})")
     output.result(
@@ -99,6 +108,8 @@ def check(recipe: Recipe, overrides: Overrides = None, json: Json = False) -> No
             "num_steps": plan.num_steps,
             "steps_per_epoch": plan.steps_per_epoch,
             "left_dense": left_dense,
+            "stages": [] if foreseen is None else [asdict(stage) for stage in foreseen.stages],
+            "peak_density": 1.0 if foreseen is None else foreseen.peak_density,
         }
     )
 

@@ -20,6 +20,7 @@ from gossamer.errors import GossamerError, RecipeError
 from gossamer.export import load_model
 from gossamer.recipes import checkpoint, outcome
 from gossamer.recipes.checkpoint import Checkpoint
+from gossamer.recipes.foreseen import Foreseen, foreseen
 from gossamer.recipes.progress import Progress, Watcher
 from gossamer.recipes.rates import staged_factor_at
 from gossamer.recipes.resolved import to_yaml
@@ -30,7 +31,6 @@ from gossamer.runtime.threads import check_threads
 from gossamer.tasks import task
 from gossamer.tasks.images import ImageData, Integers, epoch_order
 from gossamer.training import Sparsifier
-from gossamer.training.reports import Summary
 
 LOG_EVERY = 10
 """Optimizer steps between two lines of the metrics."""
@@ -253,10 +253,10 @@ def model_of(plan: Plan) -> nn.Module:
     return model
 
 
-def check(plan: Plan) -> Summary | None:
+def check(plan: Plan) -> Foreseen | None:
     """Build what training would build, without its data: the network takes the task's images, the method can reach its sparsity.
 
-    Returns the masks' summary before the first step; None for dense training.
+    Returns what training will be like; None for dense training.
     """
     if plan.recipe.threads is not None:
         check_threads(plan.recipe.threads, error=RecipeError)
@@ -272,7 +272,7 @@ def check(plan: Plan) -> Summary | None:
         protect=plan.recipe.protect,
     )
     sparsifier.detach()
-    return sparsifier.summary()
+    return foreseen(plan.method, sparsifier.shapes, sparsifier.summary(), plan.num_steps)
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

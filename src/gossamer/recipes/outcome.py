@@ -31,11 +31,12 @@ def finish(
     seconds: float,
 ) -> dict[str, object]:
     """Finalize and write model, masks and result. measured: accuracy and loss on the test images."""
-    size, num_kept, layers = _dense_counts(model), _dense_counts(model), []
+    size = num_kept = peak_kept = _dense_counts(model)
+    layers: list[dict[str, object]] = []
     kept_whole: list[str] = []
     if sparsifier is not None:
         summary = sparsifier.finalize().summary
-        size, num_kept = summary.size, summary.num_kept
+        size, num_kept, peak_kept = summary.size, summary.num_kept, summary.peak_kept
         layers = [
             {
                 "name": row.name,
@@ -66,6 +67,7 @@ def finish(
         "num_weights": size,
         "num_kept": num_kept,
         "sparsity": 1 - num_kept / size,
+        "peak_kept": peak_kept,
         "layers": layers,
         "kept_whole": kept_whole,
         "seconds": round(seconds, 3),

@@ -118,7 +118,7 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
     method: Method = _validated(document, ("method",), kind, settings)
     if method.last_edit > num_steps:
         raise document.error(
-            ("method", "stop"),
+            ("method", "stop") if "stop" in hints else ("method",),
             f"the last edit is at step {method.last_edit}, behind the end: {_length(recipe, steps_per_epoch)}",
         )
     planned = sum(stage.steps for stage in stages_of(method))

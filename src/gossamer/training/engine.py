@@ -130,6 +130,11 @@ class Sparsifier:
         return self._owner.kept
 
     @property
+    def shapes(self) -> Mapping[str, LayerShape]:
+        """All weights that count, in network order; those that stay dense have the reason."""
+        return self._editor.shapes
+
+    @property
     def sparsity(self) -> float:
         """Zeros over all linear and convolution weights of the network, protected ones included."""
         return self.summary().sparsity

@@ -1,11 +1,12 @@
 """Methods: how zeros are found. One file a method; `method.py` holds what all are.
 
 >>> sorted(METHODS)
-['gradual', 'one_shot', 'rigl', 'set', 'static']
+['gap', 'gradual', 'one_shot', 'rigl', 'set', 'static']
 """
 
 from collections.abc import Mapping
 
+from gossamer.training.methods.gap import GaP
 from gossamer.training.methods.gradual import Gradual
 from gossamer.training.methods.method import Method
 from gossamer.training.methods.one_shot import OneShot
@@ -13,7 +14,7 @@ from gossamer.training.methods.rigl import RigL
 from gossamer.training.methods.set import SET
 from gossamer.training.methods.static import Static
 
-AnyMethod = OneShot | Gradual | Static | SET | RigL
+AnyMethod = OneShot | Gradual | Static | SET | RigL | GaP
 
 METHODS: Mapping[str, type[AnyMethod]] = {
     "one_shot": OneShot,
@@ -21,6 +22,7 @@ METHODS: Mapping[str, type[AnyMethod]] = {
     "static": Static,
     "set": SET,
     "rigl": RigL,
+    "gap": GaP,
 }
 
-__all__ = ["METHODS", "SET", "AnyMethod", "Gradual", "Method", "OneShot", "RigL", "Static"]
+__all__ = ["METHODS", "SET", "AnyMethod", "GaP", "Gradual", "Method", "OneShot", "RigL", "Static"]

@@ -1,0 +1,54 @@
+"""What a run will be like, told before it starts: its stages, and how many weights it keeps at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.training.edits import Shapes
+from gossamer.training.foresight import counts_over_time, peak_kept
+from gossamer.training.methods import Method
+from gossamer.training.methods.method import stages_of
+from gossamer.training.reports import Summary
+from gossamer.training.stages import beginnings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """One stage: the step after which it begins, its length in steps (the last one goes on to the end), and the density in it."""
+
+    name: str
+    begin: int
+    steps: int
+    density: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """`summary`: the masks before the first step. `peak_kept`: weights kept at most, dense layers included."""
+
+    summary: Summary
+    peak_kept: int
+    stages: tuple[StageRow, ...]
+
+    @property
+    def peak_density(self) -> float:
+        return self.peak_kept / self.summary.size
+
+
+def foreseen(method: Method, shapes: Shapes, summary: Summary, num_steps: int) -> Foreseen:
+    """The run of `method` on a network of these shapes, for `num_steps` steps."""
+    dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
+    kept = {0: summary.size}
+    kept |= {step: dense + sum(counts.values()) for step, counts in counts_over_time(method, shapes)}
+    stages, begins = stages_of(method), beginnings(stages_of(method))
+    ends = (*begins[1:], num_steps)[: len(begins)]
+    rows = [
+        StageRow(
+            name=stage.name,
+            begin=begin,
+            steps=end - begin,
+            density=kept[max(step for step in kept if step <= begin)] / summary.size,
+        )
+        for stage, begin, end in zip(stages, begins, ends, strict=True)
+    ]
+    return Foreseen(summary=summary, peak_kept=peak_kept(method, shapes), stages=tuple(rows))
