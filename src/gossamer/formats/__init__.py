@@ -13,14 +13,16 @@ array([[0., 2., 0., 0.],
 ('gather_scatter', {'banks': 8, 'per_row': 1})
 """
 
-from gossamer.formats.codec import FORMATS, entries, for_pattern, nbytes, pack, unpack, validate
-from gossamer.formats.matrix import Format, PackedMatrix
+from gossamer.formats.codec import FORMATS, entries, for_pattern, nbytes, pack, pack_kept, unpack, validate
+from gossamer.formats.matrix import Format, Kept, PackedMatrix
 
 __all__ = [
     "FORMATS",
     "Format",
+    "Kept",
     "PackedMatrix",
     "pack",
+    "pack_kept",
     "unpack",
     "entries",
     "validate",

@@ -8,14 +8,15 @@ import numpy as np
 from gossamer.errors import FormatError
 from gossamer.formats.bits import decode_gaps, encode_gaps, expected_gap_bytes
 from gossamer.formats.matrix import (
-    Bools,
+    Array,
     Bytes,
-    Floats,
     Ints,
+    Kept,
     PackedMatrix,
     bounds,
     bytes_part,
     must_divide,
+    runs,
     values_shape,
 )  # fmt: skip
 
@@ -34,20 +35,23 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
     must_divide(parameters["columns"], shape[1], "block columns")
 
 
-def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+def encode(kept: Kept, parameters: Mapping[str, int]) -> tuple[Array, dict[str, Bytes]]:
     """Kept blocks in row-major order of blocks, each row-major."""
     r, c = parameters["rows"], parameters["columns"]
-    kept, tiles = _tiles(mask, r, c), _tiles(values, r, c)
-    blocks = kept.all(axis=(1, 2))
-    partial = np.flatnonzero(kept.any(axis=(1, 2)) & ~blocks)
+    row, column = np.divmod(kept.listed, kept.shape[1])
+    across = kept.shape[1] // c
+    key = ((row // r * across + column // c) * r + row % r) * c + column % c
+    order = np.argsort(key, kind="stable")
+    blocks, counts = runs(key[order] // (r * c))
+    partial = np.flatnonzero(counts != r * c)
     if partial.size:
-        across = mask.shape[1] // c
+        first = blocks[partial[0]]
         raise FormatError(
-            f"block:{r}x{c}: expected whole blocks, got one kept in part at row {partial[0] // across * r}, "
-            f"column {partial[0] % across * c}"
+            f"block:{r}x{c}: expected whole blocks, got one kept in part at row {first // across * r}, "
+            f"column {first % across * c}"
         )
-    slots = np.flatnonzero(blocks)
-    return tiles[slots], {"gaps": encode_gaps(slots, total=blocks.size, step=1)}
+    total = prod(kept.shape) // (r * c)
+    return kept.values[order].reshape(-1, r, c), {"gaps": encode_gaps(blocks, total=total, step=1)}
 
 
 def decode(packed: PackedMatrix) -> Ints:
@@ -67,8 +71,3 @@ def index_bytes(shape: tuple[int, ...], num_kept: int, parameters: Mapping[str, 
     """One gap byte a block, and more where gaps are long."""
     size = parameters["rows"] * parameters["columns"]
     return expected_gap_bytes(num_kept // size, total=prod(shape) // size, step=1)
-
-
-def _tiles(matrix: np.ndarray[tuple[int, ...], np.dtype[np.generic]], r: int, c: int):  # type: ignore[no-untyped-def]
-    rows, columns = matrix.shape
-    return matrix.reshape(rows // r, r, columns // c, c).swapaxes(1, 2).reshape(-1, r, c)

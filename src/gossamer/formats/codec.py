@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -17,6 +18,7 @@ from gossamer.formats.matrix import (
     Floats,
     Format,
     Ints,
+    Kept,
     PackedMatrix,
 )
 
@@ -59,22 +61,47 @@ def pack(
     Values outside the mask count as 0 whatever they hold; a kept zero stays stored. FormatError says how the mask breaks the format, or
     which value the dtype cannot hold; values too small for float16 become subnormal or 0.
     """
-    module = _module(format)
     floats = _as_floats(values)
-    mask = np.ones(floats.shape, dtype=np.bool_) if mask is None else np.ascontiguousarray(mask)
+    if mask is None:
+        return pack_kept(Kept(floats.shape, None, floats.ravel()), format=format, dtype=dtype, **parameters)
+    mask = np.ascontiguousarray(mask)
     if mask.dtype != np.bool_ or mask.shape != floats.shape:
         raise FormatError(f"mask: expected bool {list(floats.shape)}, got {mask.dtype} {list(mask.shape)}")
-    _check_head(module, floats.shape, dtype, parameters)
-    kept, parts = module.encode(floats, mask, parameters)
+    slots = np.flatnonzero(mask)
+    return pack_kept(
+        Kept(floats.shape, slots, floats.ravel()[slots]), format=format, dtype=dtype, **parameters
+    )
+
+
+def pack_kept(kept: Kept, *, format: str, dtype: str = "float16", **parameters: int) -> PackedMatrix:
+    """The same from the kept entries alone: no array of all R·C entries is made, but for the format `dense`.
+
+    >>> kept = Kept((2**16, 2**16), np.array([7, 2**31]), np.array([1.0, 2.0], np.float32))
+    >>> pack_kept(kept, format="unstructured").num_kept
+    2
+    """
+    module = _module(format)
+    _check_head(module, kept.shape, dtype, parameters)
+    slots, size = kept.slots, prod(kept.shape)
+    if kept.values.shape != (size if slots is None else slots.size,):
+        raise FormatError(
+            f"values: expected one for each of the {size if slots is None else slots.size} kept entries, got the "
+            f"shape {list(kept.values.shape)}"
+        )
+    if (
+        slots is not None
+        and slots.size
+        and (slots[0] < 0 or slots[-1] >= size or (np.diff(slots) <= 0).any())
+    ):
+        raise FormatError(f"slots: expected ascending numbers below {size}, each once")
     with np.errstate(over="ignore"):
-        stored = kept.astype(DTYPES[dtype])
-    if format == dense.NAME and stored.ndim == 2:
-        stored = dense.mark(stored, mask)
+        stored = kept.values.astype(DTYPES[dtype])
     bad = np.flatnonzero(~np.isfinite(stored))
     if bad.size:
         hint = "; float16 ends at 65504, float32 goes on" if dtype == "float16" else ""
-        raise FormatError(f"values: expected finite {dtype}, got {kept.ravel()[bad[0]]}{hint}")
-    return PackedMatrix(format, floats.shape, dtype, parameters, {"values": stored, **parts})
+        raise FormatError(f"values: expected finite {dtype}, got {kept.values[bad[0]]}{hint}")
+    ordered, parts = module.encode(replace(kept, values=stored), parameters)
+    return PackedMatrix(format, kept.shape, dtype, parameters, {"values": ordered, **parts})
 
 
 def unpack(packed: PackedMatrix) -> tuple[Floats, Bools]:

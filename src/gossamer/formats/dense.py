@@ -2,12 +2,12 @@
 docs/formats/dense.md."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gossamer.errors import FormatError
-from gossamer.formats.matrix import Bools, Bytes, Floats, Ints, PackedMatrix
+from gossamer.formats.matrix import Array, Bytes, Ints, Kept, PackedMatrix
 
 NAME = "dense"
 PARAMETERS: tuple[str, ...] = ()
@@ -18,14 +18,17 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
     """Any shape will do."""
 
 
-def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
-    """All values; `mark` tells what the mask drops."""
-    return np.where(mask, values, np.float32(0)), {}
-
-
-def mark(stored: NDArray[np.floating], mask: Bools) -> NDArray[np.floating]:
-    """Values in the dtype of the file: a kept zero is +0 (also one that was too small for float16), an absent weight -0."""
-    return np.where(mask, np.where(stored == 0, 0.0, stored), -0.0).astype(stored.dtype)
+def encode(kept: Kept, parameters: Mapping[str, int]) -> tuple[Array, dict[str, Bytes]]:
+    """All values: 0 where a vector has none, -0 where a matrix has none; a kept zero of a matrix is +0 (also one that was too small for
+    float16)."""
+    values = kept.values
+    if len(kept.shape) == 2:
+        values = np.where(values == 0, values.dtype.type(0), values)
+    if kept.slots is None:
+        return values.reshape(kept.shape), {}
+    whole = np.full(prod(kept.shape), 0.0 if len(kept.shape) == 1 else -0.0, values.dtype)
+    whole[kept.slots] = values
+    return whole.reshape(kept.shape), {}
 
 
 def decode(packed: PackedMatrix) -> Ints:

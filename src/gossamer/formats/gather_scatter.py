@@ -9,10 +9,10 @@ from gossamer.errors import FormatError
 from gossamer.formats.bits import pack_bits, unpack_bits, width_of
 from gossamer.formats.bundling import bundle_columns
 from gossamer.formats.matrix import (
-    Bools,
+    Array,
     Bytes,
-    Floats,
     Ints,
+    Kept,
     PackedMatrix,
     bounds,
     bytes_part,
@@ -37,21 +37,27 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
     must_divide(banks // per_row, shape[0], "gather_scatter rows")
 
 
-def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+def encode(kept: Kept, parameters: Mapping[str, int]) -> tuple[Array, dict[str, Bytes]]:
     """Bundles group after group; the lanes of a row take its entries in the order of their residues."""
     banks, per_row = parameters["banks"], parameters["per_row"]
-    columns = mask.shape[1]
+    rows, columns = kept.shape
     height = banks // per_row
-    bundles = _bundle_counts(mask, banks, per_row)
+    slots = kept.listed
+    row, column = np.divmod(slots, columns)
+    bundles = _bundle_counts(kept.shape, row, column, banks, per_row)
+    by_residue = column[
+        np.lexsort((column, column % banks, row))
+    ]  # row by row, sorted by residue, then by column
+    ends = np.cumsum(bundles) * banks
     parts = [
-        _group_columns(mask[group * height : (group + 1) * height], int(count), banks, per_row)
-        for group, count in enumerate(bundles)
+        _group_columns(by_residue[end - count * banks : end].reshape(banks, count), banks, per_row)
+        for end, count in zip(ends.tolist(), bundles.tolist(), strict=True)
         if count
     ]
-    column = np.concatenate(parts) if parts else np.empty((0, banks), dtype=np.int64)
-    row = np.repeat(np.arange(len(bundles)), bundles)[:, None] * height + np.arange(banks) // per_row
-    stored = column // banks if per_row == banks else column
-    return values[row, column], {
+    chosen = np.concatenate(parts) if parts else np.empty((0, banks), dtype=np.int64)
+    lane_row = np.repeat(np.arange(rows // height), bundles)[:, None] * height + np.arange(banks) // per_row
+    stored = chosen // banks if per_row == banks else chosen
+    return kept.values[np.searchsorted(slots, lane_row * columns + chosen)], {
         "columns": pack_bits(stored, _width(columns, banks, per_row)),
         "counts": pack_bits(bundles, _counts_width(height * columns, banks)),
     }
@@ -107,12 +113,13 @@ def _counts_width(group: int, banks: int) -> int:
     return width_of(group // banks + 1)
 
 
-def _bundle_counts(mask: Bools, banks: int, per_row: int) -> Ints:
-    """Bundles of every group; FormatError where row sums or residue sums say that the mask is not GS(B, k)."""
-    rows, columns = mask.shape
+def _bundle_counts(shape: tuple[int, ...], row: Ints, column: Ints, banks: int, per_row: int) -> Ints:
+    """Bundles of every group; FormatError where row sums or residue sums say that the entries are not GS(B, k)."""
     height = banks // per_row
-    groups = mask.reshape(rows // height, height, columns // banks, banks)
-    by_residue = groups.sum(axis=(1, 2), dtype=np.int64)
+    groups = shape[0] // height
+    by_residue = np.bincount(row // height * banks + column % banks, minlength=groups * banks).reshape(
+        -1, banks
+    )
     bundles: Ints = by_residue[:, 0]
     where = f"gs:{banks},{per_row}"
     wrong = np.flatnonzero((by_residue != by_residue[:, :1]).any(axis=1))
@@ -122,7 +129,7 @@ def _bundle_counts(mask: Bools, banks: int, per_row: int) -> Ints:
             f"{where}: expected equally many kept in every residue class modulo {banks}, got {by_residue[group].tolist()} "
             f"in rows {group * height} to {group * height + height - 1}"
         )
-    by_row = groups.sum(axis=(2, 3), dtype=np.int64)
+    by_row = np.bincount(row, minlength=shape[0]).reshape(groups, height)
     wrong_rows = np.argwhere(by_row != per_row * bundles[:, None])
     if wrong_rows.size:
         group, inside = (int(item) for item in wrong_rows[0])
@@ -133,12 +140,6 @@ def _bundle_counts(mask: Bools, banks: int, per_row: int) -> Ints:
     return bundles
 
 
-def _group_columns(mask: Bools, bundles: int, banks: int, per_row: int) -> Ints:
-    """Columns [bundles, B] of one group."""
-    columns = mask.shape[1]
-    by_residue = mask.reshape(mask.shape[0], columns // banks, banks).swapaxes(1, 2)
-    _, residue, quotient = np.nonzero(by_residue)  # row by row, sorted by residue, then by column
-    kept = (quotient * banks + residue).astype(np.int64)
-    if per_row == banks:
-        return kept.reshape(banks, bundles).T
-    return bundle_columns(kept.reshape(banks, bundles), banks)
+def _group_columns(columns: Ints, banks: int, per_row: int) -> Ints:
+    """Bundles [T, B] of one group's columns [B, T], sorted by row, residue, column."""
+    return columns.T if per_row == banks else bundle_columns(columns, banks)

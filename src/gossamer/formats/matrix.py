@@ -5,6 +5,7 @@ Letters: R, C = rows and columns; an *entry* is a kept position (row, column), i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -53,11 +54,30 @@ class PackedMatrix:
         return sum(part.nbytes for part in self.parts.values())
 
 
-class Format(Protocol):
-    """What a format's module has. All but `check` may assume that `check` passed, `encode` also that the mask has the matrix' shape.
+@dataclass(frozen=True)
+class Kept:
+    """The kept entries of a vector [n] or matrix [R, C]: slots [k] int64, ascending (None: every slot is kept), and their values [k].
 
-    `check(shape, parameters)`: FormatError where a matrix of that shape cannot be stored. `encode(values [R, C], mask [R, C], parameters)`:
-    the kept values in the order and shape in which they are stored, and all other parts; FormatError where the mask is not the format's.
+    >>> Kept((2, 3), None, np.zeros(6)).listed
+    array([0, 1, 2, 3, 4, 5])
+    """
+
+    shape: tuple[int, ...]
+    slots: Ints | None
+    values: Array
+
+    @property
+    def listed(self) -> Ints:
+        """The slots, written out where all are kept."""
+        return np.arange(prod(self.shape), dtype=np.int64) if self.slots is None else self.slots
+
+
+class Format(Protocol):
+    """What a format's module has. All but `check` may assume that `check` passed.
+
+    `check(shape, parameters)`: FormatError where a matrix of that shape cannot be stored. `encode(kept, parameters)`: the values in the
+    order and shape in which they are stored, and all other parts, in memory for the entries and the parts, not for the matrix (but for
+    `dense`); FormatError where the slots are not the format's.
     `decode(packed)`: the slots of the values, in their shape; FormatError where a part is malformed. `index_bytes(shape, num_kept,
     parameters)`: bytes of all parts but the values, exact or expected for a random mask.
     """
@@ -66,7 +86,7 @@ class Format(Protocol):
     PARAMETERS: tuple[str, ...]
     PARTS: tuple[str, ...]
     check: Callable[[tuple[int, ...], Mapping[str, int]], None]
-    encode: Callable[[Floats, Bools, Mapping[str, int]], tuple[Floats, dict[str, Bytes]]]
+    encode: Callable[[Kept, Mapping[str, int]], tuple[Array, dict[str, Bytes]]]
     decode: Callable[[PackedMatrix], Ints]
     index_bytes: Callable[[tuple[int, ...], int, Mapping[str, int]], float]
 
@@ -91,6 +111,16 @@ def bounds(low: int, value: int, high: int, what: str) -> None:
     """FormatError unless low <= value <= high."""
     if not low <= value <= high:
         raise FormatError(f"{what}: expected {low if low == high else f'{low} to {high}'}, got {value}")
+
+
+def runs(keys: Ints) -> tuple[Ints, Ints]:
+    """The different numbers of an ascending array, and how often each stands there.
+
+    >>> runs(np.array([0, 0, 3]))
+    (array([0, 3]), array([2, 1]))
+    """
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[first], np.diff(first, append=keys.size)
 
 
 def must_divide(divisor: int, size: int, what: str) -> None:

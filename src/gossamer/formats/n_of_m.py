@@ -1,20 +1,22 @@
 """`n_of_m`: exactly n entries in every m consecutive columns. docs/formats/n-of-m.md."""
 
 from collections.abc import Mapping
+from math import prod
 
 import numpy as np
 
 from gossamer.errors import FormatError
 from gossamer.formats.bits import pack_bits, unpack_bits, width_of
 from gossamer.formats.matrix import (
-    Bools,
+    Array,
     Bytes,
-    Floats,
     Ints,
+    Kept,
     PackedMatrix,
     bounds,
     bytes_part,
     must_divide,
+    runs,
     values_shape,
 )  # fmt: skip
 
@@ -30,18 +32,20 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
     must_divide(parameters["m"], shape[1], "n_of_m columns")
 
 
-def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+def encode(kept: Kept, parameters: Mapping[str, int]) -> tuple[Array, dict[str, Bytes]]:
     """Kept values in row-major order and their positions inside the groups."""
     n, m = parameters["n"], parameters["m"]
-    counts = mask.reshape(-1, m).sum(axis=1)
-    wrong = np.flatnonzero(counts != n)
-    if wrong.size:
-        row, group = divmod(int(wrong[0]), mask.shape[1] // m)
+    slots, groups = kept.listed, prod(kept.shape) // m
+    found, counts = runs(slots // m)
+    if found.size != groups or (counts != n).any():
+        wrong = np.flatnonzero((found != np.arange(found.size)) | (counts != n))
+        group = int(wrong[0]) if wrong.size else found.size
+        count = counts[group] if group < found.size and found[group] == group else 0
+        row, place = divmod(group, kept.shape[1] // m)
         raise FormatError(
-            f"{n}:{m}: expected {n} kept in every group, got {counts[wrong[0]]} in row {row}, group {group}"
+            f"{n}:{m}: expected {n} kept in every group, got {count} in row {row}, group {place}"
         )
-    slots = np.flatnonzero(mask)
-    return values.ravel()[slots], {"positions": pack_bits(slots % m, width_of(m))}
+    return kept.values, {"positions": pack_bits(slots % m, width_of(m))}
 
 
 def decode(packed: PackedMatrix) -> Ints:

@@ -1,7 +1,7 @@
 """`unstructured`: any mask, one gap byte an entry. docs/formats/unstructured.md.
 
->>> mask = np.array([[True, False, False], [False, True, False]])
->>> values, parts = encode(np.array([[1, 2, 3], [4, 5, 6]], np.float32), mask, {})
+>>> import numpy as np
+>>> values, parts = encode(Kept((2, 3), np.array([0, 4]), np.array([1, 5], np.float32)), {})
 >>> values, parts["gaps"]
 (array([1., 5.], dtype=float32), array([0, 3], dtype=uint8))
 """
@@ -9,11 +9,9 @@
 from collections.abc import Mapping
 from math import prod
 
-import numpy as np
-
 from gossamer.errors import FormatError
 from gossamer.formats.bits import decode_gaps, encode_gaps, expected_gap_bytes
-from gossamer.formats.matrix import Bools, Bytes, Floats, Ints, PackedMatrix, bytes_part, values_shape
+from gossamer.formats.matrix import Array, Bytes, Ints, Kept, PackedMatrix, bytes_part, values_shape
 
 NAME = "unstructured"
 PARAMETERS: tuple[str, ...] = ()
@@ -24,10 +22,9 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
     """Any matrix will do."""
 
 
-def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+def encode(kept: Kept, parameters: Mapping[str, int]) -> tuple[Array, dict[str, Bytes]]:
     """Kept values in row-major order and the gaps between them."""
-    slots = np.flatnonzero(mask)
-    return values.ravel()[slots], {"gaps": encode_gaps(slots, total=mask.size, step=1)}
+    return kept.values, {"gaps": encode_gaps(kept.listed, total=prod(kept.shape), step=1)}
 
 
 def decode(packed: PackedMatrix) -> Ints:

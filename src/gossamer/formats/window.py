@@ -8,14 +8,15 @@ import numpy as np
 from gossamer.errors import FormatError
 from gossamer.formats.bits import decode_gaps, encode_gaps, expected_gap_bytes, pack_bits, unpack_bits
 from gossamer.formats.matrix import (
-    Bools,
+    Array,
     Bytes,
-    Floats,
     Ints,
+    Kept,
     PackedMatrix,
     bounds,
     bytes_part,
     must_divide,
+    runs,
     values_shape,
 )  # fmt: skip
 
@@ -32,26 +33,40 @@ def check(shape: tuple[int, ...], parameters: Mapping[str, int]) -> None:
     must_divide(WIDTH, shape[1], "window columns")
 
 
-def encode(values: Floats, mask: Bools, parameters: Mapping[str, int]) -> tuple[Floats, dict[str, Bytes]]:
+def encode(kept: Kept, parameters: Mapping[str, int]) -> tuple[Array, dict[str, Bytes]]:
     """In each window the j-th bundle holds the j-th kept column of every row."""
-    rows, columns = mask.shape
-    across = columns // WIDTH
-    tiles = mask.reshape(rows // WIDTH, WIDTH, across, WIDTH).swapaxes(1, 2).reshape(-1, WIDTH, WIDTH)
-    counts = tiles.sum(axis=2)
+    row, column = np.divmod(kept.listed, kept.shape[1])
+    across = kept.shape[1] // WIDTH
+    window = row // WIDTH * across + column // WIDTH
+    key = (window * WIDTH + row % WIDTH) * WIDTH + column % WIDTH
+    order = np.argsort(key, kind="stable")
+    windows, counts = _counts(key[order] // WIDTH)
     wrong = np.flatnonzero((counts != counts[:, :1]).any(axis=1))
     if wrong.size:
-        group, window = divmod(int(wrong[0]), across)
+        group, place = divmod(int(windows[wrong[0]]), across)
         raise FormatError(
             f"window:8: expected every row of a window to keep equally many, got {counts[wrong[0]].tolist()} "
-            f"in row group {group}, window {window}"
+            f"in row group {group}, window {place}"
         )
-    slots = np.repeat(np.arange(len(tiles), dtype=np.int64), counts[:, 0])
-    ranks = np.arange(slots.size) - np.repeat(np.cumsum(counts[:, 0]) - counts[:, 0], counts[:, 0])
-    order = np.argsort(~tiles, axis=2, kind="stable")  # kept columns first, ascending
-    lanes = order[slots, :, ranks].astype(np.int64)
-    table = values.reshape(rows // WIDTH, WIDTH, across, WIDTH).swapaxes(1, 2).reshape(-1, WIDTH, WIDTH)
-    kept = np.take_along_axis(table[slots], lanes[:, :, None], axis=2)[:, :, 0]
-    return kept, {"gaps": encode_gaps(slots, total=len(tiles), step=0), "lanes": pack_bits(lanes, 3)}
+    bundles = np.repeat(counts[:, 0], counts[:, 0])  # of the window, for each of its bundles
+    before = np.repeat(np.cumsum(counts[:, 0]) - counts[:, 0], counts[:, 0])  # bundles of earlier windows
+    rank = np.arange(bundles.size) - before
+    lane = np.arange(WIDTH, dtype=np.int64)
+    entry = order[(before * WIDTH + rank)[:, None] + lane * bundles[:, None]]
+    return kept.values[entry], {
+        "gaps": encode_gaps(np.repeat(windows, counts[:, 0]), total=prod(kept.shape) // WIDTH**2, step=0),
+        "lanes": pack_bits(column[entry] % WIDTH, 3),
+    }
+
+
+def _counts(rows: Ints) -> tuple[Ints, Ints]:
+    """The windows in which something is kept, and how many each of their rows keeps [windows, 8]; `rows`: window·8 + row of every entry,
+    ascending."""
+    found, kept = runs(rows)
+    windows, _ = runs(found // WIDTH)
+    counts = np.zeros((windows.size, WIDTH), dtype=np.int64)
+    counts[np.searchsorted(windows, found // WIDTH), found % WIDTH] = kept
+    return windows, counts
 
 
 def decode(packed: PackedMatrix) -> Ints:
