@@ -252,6 +252,7 @@ void bind_roof(nb::module_& m);      // module_roof.cpp
 void bind_training(nb::module_& m);  // module_training.cpp
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // a graph of autograd alive at exit holds places
   m.doc() = "Gossamer's native runtime: reads, checks, plans and runs packed files.";
 
   PyObject* error = PyErr_NewExceptionWithDoc("gossamer._native.Error",

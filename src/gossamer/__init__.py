@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same names once more, for type checkers and editors; te
     from gossamer.runtime import Session, load
     from gossamer.sparsity.patterns import parse_pattern
     from gossamer.training import Protection, Sparsifier
+    from gossamer.training.compact import compact_, dense_state_dict, to_dense
     from gossamer.units import Budget
 
 _NAMES = {
@@ -29,6 +30,9 @@ _NAMES = {
     # train
     "Protection": "gossamer.training",
     "Sparsifier": "gossamer.training",
+    "compact_": "gossamer.training.compact",
+    "dense_state_dict": "gossamer.training.compact",
+    "to_dense": "gossamer.training.compact",
     "parse_pattern": "gossamer.sparsity.patterns",
     # pack
     "pack": "gossamer.export",
@@ -45,6 +49,8 @@ __all__ = [
     "Session",
     "Sparsifier",
     "__version__",
+    "compact_",
+    "dense_state_dict",
     "errors",
     "export",
     "formats",
@@ -54,6 +60,7 @@ __all__ = [
     "parse_pattern",
     "runtime",
     "sparsity",
+    "to_dense",
     "training",
     "units",
 ]

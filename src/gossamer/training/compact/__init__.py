@@ -1,0 +1,18 @@
+"""Compact training: layers whose parameters ARE the kept values, conversion of models, and edits on the kept entries."""
+
+from gossamer.training.compact.convert import compact_, dense_state_dict, to_dense
+from gossamer.training.compact.counts import peak_counts
+from gossamer.training.compact.layer import CompactLayer
+from gossamer.training.compact.linear import SparseLinear
+from gossamer.training.compact.report import CompactReport, CompactRow
+
+__all__ = [
+    "CompactLayer",
+    "CompactReport",
+    "CompactRow",
+    "SparseLinear",
+    "compact_",
+    "dense_state_dict",
+    "peak_counts",
+    "to_dense",
+]

@@ -1,0 +1,117 @@
+"""From an edit to new places: a pure function of the kept entries of one weight, never of its dense form.
+
+Entries are positions r * C + c (int64, ascending) with their values and gradients beside them. Dropping selects among them, growing at
+random draws positions by index: both take memory for the entries, not for the weight. Growth by score needs candidates that the caller has
+found (`candidates`, see `blockwise.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from gossamer.errors import EngineError
+from gossamer.sparsity.criteria import Criterion, View
+from gossamer.sparsity.growth import All, Growth, Random
+from gossamer.sparsity.patterns import Pattern, Shape
+from gossamer.training.edits import Edit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """The kept entries of one weight."""
+
+    positions: Tensor  # int64 [nnz], ascending
+    weight: Tensor  # [nnz]
+    gradient: Tensor | None = None  # [nnz], where a criterion asked for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryDecision:
+    """The outcome for one weight: which of its entries stay, and the positions that start afresh (grown, or dropped and grown again)."""
+
+    stays: Tensor  # bool [nnz]
+    grown: Tensor  # int64, ascending
+
+
+def decide_entries(
+    edit: Edit,
+    pattern: Pattern,
+    shape: Shape,
+    entries: Entries,
+    drop_to: int | None,
+    grow_to: int | None,
+    generator: Generator,
+) -> EntryDecision:
+    """The counterpart of `decisions.decide_edit` for one compact weight, with the same draws from `generator`."""
+    count = len(entries.positions)
+    stays, grown = torch.ones(count, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
+    if drop_to is not None and edit.drop_by is not None and drop_to < count:
+        if isinstance(edit.drop_by, Random):
+            scores = torch.rand(count, generator=generator)
+        else:
+            scores = _scores(edit.drop_by, entries, drop_to)
+        stays = pattern.select(entries.positions, scores, shape, drop_to)
+        assert int(stays.sum()) == drop_to
+    kept = entries.positions[stays]
+    if grow_to is not None and edit.grow_by is not None and grow_to > len(kept):
+        exclude = entries.positions[~stays] if edit.exclude_dropped else None
+        if not isinstance(edit.grow_by, Random):
+            raise refused_growth(edit.grow_by)
+        grown = pattern.draw(kept, shape, grow_to, generator, exclude)
+        assert len(kept) + len(grown) == grow_to
+    return EntryDecision(stays=stays, grown=grown)
+
+
+def first_places(
+    edit: Edit,
+    pattern: Pattern,
+    shape: Shape,
+    weight: Callable[[], Tensor] | None,
+    drop_to: int,
+    generator: Generator,
+) -> Tensor:
+    """The positions that an edit keeps of a weight that is whole. A criterion asks `weight` for [R, C]; a random choice does not."""
+    if isinstance(edit.drop_by, Random):
+        return pattern.draw(torch.empty(0, dtype=torch.int64), shape, drop_to, generator)
+    assert edit.drop_by is not None
+    if weight is None:
+        raise EngineError(
+            "the first masks rank the weights of a dense model, and this one is on the meta device, without any: expected "
+            "initial='random', or a model with weights"
+        )
+    view = View(weight=weight(), mask=torch.ones(shape, dtype=torch.bool))
+    return pattern.mask(edit.drop_by(view, drop_to), drop_to).flatten().nonzero().flatten()
+
+
+def refused_growth(grow_by: Growth) -> EngineError:
+    """Why a rule of growth cannot serve compact layers, and what can."""
+    if isinstance(grow_by, All):
+        return EngineError(
+            "this edit makes whole weights dense, and compact layers have memory for their peak only: expected a method that grows "
+            "some entries (SET, MEST); train this one masked, and compact_ the model when it is sparse"
+        )
+    return EngineError(
+        "this edit grows by the gradient of absent weights, which compact layers never compute: expected random growth (SET, MEST, "
+        "RigL(grow='random')); or train masked; or pay for the gradient in blocks of rows with "
+        "Sparsifier(…, dense_gradients='blockwise')"
+    )
+
+
+def _scores(criterion: Criterion, entries: Entries, k: int) -> Tensor:
+    """A criterion reads matrices; the kept entries are one of a single row."""
+    view = View(
+        weight=entries.weight[None],
+        mask=torch.ones(1, len(entries.positions), dtype=torch.bool),
+        gradient=None if entries.gradient is None else entries.gradient[None],
+    )
+    scores = criterion(view, k)[0]
+    if bool(torch.isnan(scores).any()):
+        raise EngineError(
+            f"expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}: weights or gradients have "
+            "become NaN, so training has diverged before this edit; lower the learning rate or clip gradients"
+        )
+    return scores

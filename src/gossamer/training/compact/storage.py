@@ -1,0 +1,142 @@
+"""Where the kept entries of one weight stand, in one byte tensor of fixed size: the places of a compact layer.
+
+The weight is a matrix [R, C] (rows = outputs, columns = inputs, of a convolution (kh, kw, c_in)). Its kept entries are listed by row:
+
+    row_start  uint32 [R / block rows + 1]      blocks before each row of blocks; the last one is the number of blocks
+    columns    uint16 or uint32 [capacity]      column of each block, ascending inside a row; what lies behind the last block is 0
+
+A block of 1x1 is one entry. The values of a block follow one another, row-major inside the block: the *order of the structure*, which for
+1x1 blocks is that of ascending positions (position = r * C + c). Both lists are views of one uint8 tensor, because gloo, which
+synchronises the buffers of a model over ranks, knows no uint16 and no uint32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import EngineError
+from gossamer.sparsity.patterns import Block, Pattern
+from gossamer.sparsity.view import matrix_shape
+
+_LAST_16_BIT = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """The arithmetic of the places of one weight. The byte tensor itself is a buffer of the layer.
+
+    >>> places = Places(shape=(2, 6), block=(2, 1), capacity=8)
+    >>> data = places.pack(torch.tensor([0, 3, 6, 9]))  # blocks of rows 0, 1 at columns 0 and 3
+    >>> places.row_start(data).tolist(), places.columns(data).tolist(), places.num_kept(data)
+    ([0, 2], [0, 3, 0, 0], 4)
+    >>> places.positions(data).tolist()  # in the order of the structure
+    [0, 6, 3, 9]
+    """
+
+    shape: tuple[int, ...]  # of the dense weight, [O, I] or [O, I, kh, kw]
+    block: tuple[int, int] = (1, 1)  # rows x columns of a unit
+    capacity: int  # entries that fit, a multiple of the block's size
+
+    def __post_init__(self) -> None:
+        rows, columns = self.matrix
+        if rows % self.block[0] or columns % self.block[1] or self.capacity % self.unit:
+            raise EngineError(
+                f"expected rows, columns and capacity in whole blocks of {self.block[0]}x{self.block[1]}, got a matrix {rows}x{columns} "
+                f"and a capacity of {self.capacity}"
+            )
+        if not 0 <= self.capacity <= rows * columns:
+            raise EngineError(
+                f"expected a capacity between 0 and the {rows * columns} entries of the weight, got {self.capacity}"
+            )
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        return matrix_shape(self.shape)
+
+    @property
+    def unit(self) -> int:
+        """Entries of a block."""
+        return self.block[0] * self.block[1]
+
+    @property
+    def index_type(self) -> torch.dtype:
+        return torch.uint16 if self.matrix[1] // self.block[1] <= _LAST_16_BIT else torch.uint32
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the byte tensor."""
+        return 4 * (self._lines + 1) + self.index_type.itemsize * (self.capacity // self.unit)
+
+    def row_start(self, data: Tensor) -> Tensor:
+        return data[: 4 * (self._lines + 1)].view(torch.uint32)
+
+    def columns(self, data: Tensor) -> Tensor:
+        return data[4 * (self._lines + 1) :].view(self.index_type)
+
+    def num_kept(self, data: Tensor) -> int:
+        return int(self.row_start(data)[-1].item()) * self.unit
+
+    def pack(self, positions: Tensor) -> Tensor:
+        """The byte tensor of a set of positions in any order; they must be whole blocks, each entry once."""
+        data = torch.zeros(self.nbytes, dtype=torch.uint8, device="cpu")
+        keys = self.keys(positions).sort().values
+        blocks = keys[:: self.unit] // self.unit
+        if len(positions) > self.capacity:
+            raise EngineError(
+                f"expected at most {self.capacity} kept entries, the capacity of this layer, got {len(positions)}; make it with a larger "
+                "capacity (compact_ takes the method's peak)"
+            )
+        whole = blocks[:, None] * self.unit + torch.arange(self.unit)
+        size = math.prod(self.matrix)
+        inside = not len(positions) or (int(positions.min()) >= 0 and int(positions.max()) < size)
+        distinct = bool((blocks[1:] > blocks[:-1]).all())
+        if not (inside and distinct and len(keys) % self.unit == 0 and torch.equal(whole.flatten(), keys)):
+            raise EngineError(
+                f"expected distinct positions of whole {self.block[0]}x{self.block[1]} blocks below {size}"
+            )
+        per_row = self.matrix[1] // self.block[1]
+        starts = torch.searchsorted(blocks, torch.arange(self._lines + 1) * per_row)
+        self.row_start(data).copy_(starts)
+        self.columns(data)[: len(blocks)].copy_(blocks % per_row)
+        return data
+
+    def positions(self, data: Tensor) -> Tensor:
+        """int64 positions r * C + c of the kept entries, in the order of the structure (ascending for 1x1 blocks)."""
+        starts = self.row_start(data).to(torch.int64)
+        count = int(starts[-1])
+        rows = torch.repeat_interleave(torch.arange(self._lines), starts[1:] - starts[:-1])
+        columns = self.columns(data)[:count].to(torch.int64)
+        (down, across), width = self.block, self.matrix[1]
+        corner = rows * (down * width) + columns * across
+        inside = torch.arange(down)[:, None] * width + torch.arange(across)
+        return (corner[:, None] + inside.flatten()).flatten()
+
+    def keys(self, positions: Tensor) -> Tensor:
+        """A number for each position by which the structure is ordered; the position itself for 1x1 blocks."""
+        if self.unit == 1:
+            return positions
+        (down, across), width = self.block, self.matrix[1]
+        rows, columns = positions // width, positions % width
+        block = rows // down * (width // across) + columns // across
+        return (block * down + rows % down) * across + columns % across
+
+    @property
+    def _lines(self) -> int:
+        return self.matrix[0] // self.block[0]
+
+
+def block_of(pattern: Pattern) -> tuple[int, int]:
+    """The blocks in which weights of this pattern are stored: those of a block pattern, else single entries."""
+    return (pattern.rows, pattern.cols) if isinstance(pattern, Block) else (1, 1)
+
+
+def dense_matrix(places: Places, data: Tensor, values: Tensor) -> Tensor:
+    """The dense matrix [R, C], zero where nothing is kept."""
+    matrix = torch.zeros(math.prod(places.matrix), dtype=values.dtype)
+    positions = places.positions(data)
+    matrix[positions] = values.detach()[: len(positions)]
+    return matrix.reshape(places.matrix)
