@@ -31,6 +31,7 @@ PATTERNS: dict[str, tuple[Shape, ...]] = {
     "gs:8,4,greedy": ((2, 8), (6, 40)),
     "window:8": ((8, 8), (16, 24), (40, 8)),
     "window:4": ((4, 4), (8, 36)),
+    "taps:4": ((1, 9), (3, 27), (16, 72), (5, 63)),
 }
 
 SHAPE_REFUSALS: list[tuple[str, Shape, str]] = [  # pattern string, shape, words of the refusal
@@ -46,11 +47,12 @@ SHAPE_REFUSALS: list[tuple[str, Shape, str]] = [  # pattern string, shape, words
     ("gs:8,4", (3, 64), "gs:8,4 needs rows divisible by 2"),
     ("window:8", (8, 12), "window:8 needs columns divisible by 8"),
     ("window:8", (12, 8), "window:8 needs rows divisible by 8"),
+    ("taps:4", (16, 24), "taps:4 needs columns divisible by 9: expected a multiple of 9, got 24 columns"),
     ("unstructured", (0, 4), "expected a matrix shape (rows, columns) of positive numbers"),
 ]
 
 MALFORMED: list[tuple[str, str]] = [  # strings that no pattern reads, with words of the refusal
-    ("", "expected a pattern string of the family unstructured, N:M, block, gs, window, got ''"),
+    ("", "expected a pattern string of the family unstructured, N:M, block, gs, window, taps, got ''"),
     ("diagonal:3", "got 'diagonal:3'"),
     ("N:M", "got 'N:M'"),
     ("unstructured:3", "without parameters"),
@@ -70,6 +72,8 @@ MALFORMED: list[tuple[str, str]] = [  # strings that no pattern reads, with word
     ("gs:8,1,", "gs:B,k,greedy"),
     ("window:8x8", "such as window:8"),
     ("window:1", "a width of at least 2"),
+    ("taps:3", "expected 4 kept of the 9 taps of a filter slice, got 3"),
+    ("taps", "expected taps:4, got 'taps:'"),
     ("٢:٤", "of ASCII letters"),
     ("gs:8888888888,1", "numbers below 10^9"),
 ]

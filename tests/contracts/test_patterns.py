@@ -13,6 +13,7 @@ from gossamer.sparsity.patterns import (
     GatherScatter,
     NOfM,
     Pattern,
+    Taps,
     Unstructured,
     Window,
     parse_pattern,
@@ -52,7 +53,7 @@ def test_a_malformed_string_is_refused(text, words):
         parse_pattern(text)
 
 
-@pytest.mark.parametrize("family", [Block, GatherScatter, NOfM, Window])
+@pytest.mark.parametrize("family", [Block, GatherScatter, NOfM, Taps, Window])
 @pytest.mark.parametrize("value", ["8", 8.0, None, True])
 def test_parameters_are_integers(family, value):
     for field in dataclasses.fields(family):
@@ -68,10 +69,11 @@ def test_a_shape_without_meaning_is_refused(text, shape, words):
 
 
 @every_case
-def test_counts_reach_from_nothing_to_everything(pattern, shape):
+def test_counts_reach_from_nothing_to_the_most_that_is_legal(pattern, shape):
     counts = pattern.counts(shape)
     assert counts[0] == 0
-    assert counts[-1] == shape[0] * shape[1]
+    size = shape[0] * shape[1]
+    assert counts[-1] == (size * 4 // 9 if isinstance(pattern, Taps) else size)
     assert counts.step > 0
     target = pattern.target(shape)
     assert target is None or target in counts
@@ -158,7 +160,8 @@ def test_gains_fall_and_add_up(pattern, shape):
     counts, gains = pattern.counts(shape), pattern.gains(scores)
     assert gains.shape == (len(counts) - 1,)
     assert bool((gains[1:] <= gains[:-1]).all())
-    assert torch.isclose(gains.sum(), scores.sum())
+    if counts[-1] == scores.numel():
+        assert torch.isclose(gains.sum(), scores.sum())
     for num_kept in some_counts(pattern, shape):
         kept = scores[pattern.mask(scores, num_kept)].sum()
         assert kept <= gains[: num_kept // counts.step].sum() + 1e-9

@@ -59,14 +59,15 @@ def random_masks(
     >>> {name: int(mask.sum()) for name, mask in random_masks(model, sparsity=0.75).items()}
     {'1.weight': 64}
     """
-    chosen = parse_pattern(pattern)
-    slots = choose(model, chosen, _protection(model) if protect is None else protect, layers).masked
+    family = parse_pattern(pattern)
+    slots = choose(model, family, _protection(model) if protect is None else protect, layers).masked
     generator = torch.Generator().manual_seed(seed)
     masks: dict[str, Tensor] = {}
     with torch.no_grad():
         for name, slot in slots.items():
             weight = slot.weight
             shape = matrix_shape(tuple(weight.shape))
+            chosen = family.for_weight(tuple(weight.shape))
             if sparsity is None:
                 count = chosen.target(shape)
                 if count is None:

@@ -23,7 +23,7 @@ def prune(
         ),
     ] = None,
     pattern: Annotated[
-        str, typer.Option(help="unstructured, 2:4, block:4x1, gs:8,1 or window:8.")
+        str, typer.Option(help="unstructured, 2:4, block:4x1, gs:8,1, window:8 or taps:4.")
     ] = "unstructured",
     allocation: Annotated[str, typer.Option(help="uniform, erk or global_rank.")] = "global_rank",
     criterion: Annotated[str, typer.Option(help="Which weights stay: magnitude.")] = "magnitude",

@@ -26,7 +26,7 @@ FORMATS: dict[str, Format] = {
     module.NAME: module for module in (dense, unstructured, block, n_of_m, gather_scatter, window)
 }
 _PATTERNS: dict[str, tuple[re.Pattern[str], str]] = {
-    "unstructured": (re.compile("unstructured"), "unstructured"),
+    "unstructured": (re.compile("unstructured|taps:4"), "unstructured, taps:4"),
     "n_of_m": (re.compile(r"(?P<n>[0-9]{1,9}):(?P<m>[0-9]{1,9})"), "N:M"),
     "block": (re.compile(r"block:(?P<rows>[0-9]{1,9})x(?P<columns>[0-9]{1,9})"), "block:RxC"),
     "gather_scatter": (

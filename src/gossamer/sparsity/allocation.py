@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import torch
@@ -114,6 +115,14 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
                 f"the {len(dense)} layers left dense hold {show_percent(fixed / numel)} of the weights and every other layer keeps at "
                 f"least one unit of {pattern}; lower the sparsity or protect fewer layers"
             )
+        if wanted > most + unit / 2:
+            capped = [name for name, r in ranges.items() if r[-1] < layers[name].numel]
+            share = Fraction(ranges[capped[0]][-1], layers[capped[0]].numel)
+            raise BudgetError(
+                f"expected a sparsity of at least {show_percent(1 - (most + fixed) / numel)}, got {show_percent(budget.target)}: {pattern} "
+                f"keeps at most {share} of the weights of {capped[0]} and {len(capped) - 1} other layers; raise the sparsity, protect "
+                "layers or choose another pattern"
+            )
         return granted(at(min(max(wanted, fewest), most)))
     cost = _cost_of(budget, layers, pattern)
     if cost(granted(at(fewest)).counts) > budget.target:
@@ -132,6 +141,19 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
     return granted(at(low))
 
 
+def least_sparsity(layers: Layers, pattern: Pattern) -> float:
+    """The lowest sparsity of the network that the pattern allows: 0, but where it never keeps a whole layer.
+
+    >>> from gossamer.sparsity.patterns import parse_pattern
+    >>> layers = {"a": LayerShape(weight=(8, 2, 3, 3), dense="first layer"), "b": LayerShape(weight=(8, 8, 3, 3))}
+    >>> round(least_sparsity(layers, parse_pattern("taps:4")), 4), least_sparsity(layers, parse_pattern("gs:8,1"))
+    (0.4444, 0.0)
+    """
+    _, ranges = _legal(layers, pattern)
+    missing = sum(layers[name].numel - r[-1] for name, r in ranges.items())
+    return missing / sum(layer.numel for layer in layers.values())
+
+
 def uniform(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
     """The same density everywhere.
 
@@ -146,7 +168,8 @@ def uniform(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, flo
 def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
     """Erdős-Rényi-kernel: density proportional to (outputs + inputs + k1 + …) / (outputs x inputs x k1 x …), so small layers keep more.
 
-    Densities above 1 are set to 1 and the factor is solved again for the rest. Paper: Rigging the Lottery, ICML 2020.
+    What exceeds the most that the pattern keeps of a layer (mostly all of it) is set to that, and the factor is
+    solved again for the rest. Paper: Rigging the Lottery, ICML 2020.
 
     >>> from gossamer.sparsity.patterns import Unstructured
     >>> layers = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(100, 100))}
@@ -154,18 +177,16 @@ def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
     ({'a': 10.0, 'b': 100.0}, {'a': 100.0, 'b': 2000.0})
     """
     shares = {name: float(sum(layer.weight)) for name, layer in layers.items()}  # density times size
+    most = {name: pattern.for_weight(layer.weight).counts(layer.matrix)[-1] for name, layer in layers.items()}
     full: set[str] = set()
     while True:
-        rest = num_kept - sum(layers[name].numel for name in full)
+        rest = num_kept - sum(most[name] for name in full)
         total = sum(share for name, share in shares.items() if name not in full)
         factor = rest / total if total else 0.0
-        over = {
-            name for name, share in shares.items() if name not in full and factor * share > layers[name].numel
-        }
+        over = {name for name, share in shares.items() if name not in full and factor * share > most[name]}
         if not over:
             return {
-                name: float(layers[name].numel) if name in full else factor * share
-                for name, share in shares.items()
+                name: float(most[name]) if name in full else factor * share for name, share in shares.items()
             }
         full |= over
 

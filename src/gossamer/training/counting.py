@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from gossamer.errors import BudgetError
-from gossamer.sparsity.allocation import allocate, global_rank
+from gossamer.sparsity.allocation import allocate, global_rank, least_sparsity
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import Pattern, nearest_count
 from gossamer.training.edits import Shapes
@@ -30,6 +30,10 @@ def counts_at(
         return {
             name: _on_the_way(sparsity, pattern, shape, targets[name] or 0) for name, shape in masked.items()
         }
+    if (
+        sparsity is not None
+    ):  # on the way from dense, a pattern that never keeps a whole layer begins with the most that it can
+        sparsity = max(sparsity, least_sparsity(shapes, pattern))
     if sparsity is None:
         granted = allocate(shapes, None, "uniform", pattern)
     elif allocation == "global_rank":

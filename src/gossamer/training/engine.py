@@ -178,11 +178,6 @@ class Sparsifier:
             peak_kept=self._editor.peak_kept,
         )
 
-    @property
-    def shapes(self) -> Mapping[str, LayerShape]:
-        """Every weight that counts, by name; those left dense with the reason."""
-        return self._editor.shapes
-
     def held_bytes(self) -> tuple[int, int]:
         """Bytes that the engine holds beside the model: masks, and step counts of grown weights."""
         return self._owner.nbytes, 0 if self._editor.adam is None else self._editor.adam.nbytes

@@ -12,6 +12,7 @@ from gossamer.sparsity.patterns import (
     GatherScatter,
     NOfM,
     Pattern,
+    Taps,
     Unstructured,
     Window,
     nearest_count,
@@ -33,6 +34,8 @@ TINY = [
     ("window:2", (2, 6)),
     ("window:2", (4, 2)),
     ("window:3", (3, 3)),
+    ("taps:4", (1, 27)),
+    ("taps:4", (2, 18)),
 ]
 
 
@@ -52,6 +55,15 @@ def units(pattern: Pattern, shape: tuple[int, int]) -> list[frozenset[tuple[int,
             [(r, c + i) for i in range(pattern.m)] for r in range(rows) for c in range(0, columns, pattern.m)
         ]
         return [frozenset(choice) for choice in itertools.product(*groups)]
+    if isinstance(pattern, Taps):  # one slice of every row at once
+        corners = [(0, 1, 3, 4), (1, 2, 4, 5), (3, 4, 6, 7), (4, 5, 7, 8)]
+        sets = [*corners, (3, 4, 5, 7), (1, 4, 5, 7), (1, 3, 4, 7)]
+        channels = columns // 9
+        slices = [
+            [[(r, tap * channels + c) for tap in taps] for taps in sets for c in range(channels)]
+            for r in range(rows)
+        ]
+        return [frozenset(itertools.chain(*choice)) for choice in itertools.product(*slices)]
     if isinstance(pattern, Window):
         width = pattern.width
         return [

@@ -1,7 +1,7 @@
 """Patterns: which masks are legal. One file a pattern; `pattern.py` holds the contract that all share.
 
->>> [str(parse_pattern(text)) for text in ("unstructured", "2:4", "block:4x1", "gs:8,1", "window:8")]
-['unstructured', '2:4', 'block:4x1', 'gs:8,1', 'window:8']
+>>> [str(parse_pattern(text)) for text in ("unstructured", "2:4", "block:4x1", "gs:8,1", "window:8", "taps:4")]
+['unstructured', '2:4', 'block:4x1', 'gs:8,1', 'window:8', 'taps:4']
 >>> parse_pattern("gs:8,1").counts((16, 9))
 Traceback (most recent call last):
 gossamer.errors.PatternError: gs:8,1 needs columns divisible by 8: expected a multiple of 8, got 9 columns (shape 16x9); \
@@ -17,6 +17,7 @@ from gossamer.sparsity.patterns.block import Block
 from gossamer.sparsity.patterns.gather_scatter import GatherScatter
 from gossamer.sparsity.patterns.n_of_m import NOfM
 from gossamer.sparsity.patterns.pattern import Pattern, Shape, nearest_count
+from gossamer.sparsity.patterns.taps import Taps
 from gossamer.sparsity.patterns.unstructured import Unstructured
 from gossamer.sparsity.patterns.window import Window
 
@@ -26,6 +27,7 @@ PATTERNS: dict[str, type[Pattern]] = {
     "block": Block,
     "gs": GatherScatter,
     "window": Window,
+    "taps": Taps,
 }
 
 
@@ -36,7 +38,7 @@ def parse_pattern(text: str) -> Pattern:
     GatherScatter(banks=8, per_row=8, projection='exact')
     >>> parse_pattern("diagonal:3")
     Traceback (most recent call last):
-    gossamer.errors.PatternError: expected a pattern string of the family unstructured, N:M, block, gs, window, got 'diagonal:3'
+    gossamer.errors.PatternError: expected a pattern string of the family unstructured, N:M, block, gs, window, taps, got 'diagonal:3'
     """
     if not isinstance(text, str):
         raise PatternError(f"expected a pattern string such as 'unstructured' or '2:4', got {text!r}")
@@ -59,6 +61,7 @@ __all__ = [
     "NOfM",
     "Pattern",
     "Shape",
+    "Taps",
     "Unstructured",
     "Window",
     "nearest_count",
