@@ -80,31 +80,6 @@ int linear_sddmm(Vector<const uint32_t> row_start, Vector<const uint32_t> column
 }
 
 template <typename T>
-int lanes_product(Vector<const T> values, Optional<Vector<const uint32_t>> order, Vector<const uint32_t> row_start,
-                  Vector<const uint32_t> offsets, Vector<const T> x, Matrix<T> y, const std::string& isa) {
-  if (!entries_fit(row_start, offsets, y.shape(0)) || y.shape(1) > x.shape(0) ||
-      (order && order->shape(0) != offsets.shape(0)))
-    return bad_shape;
-  nb::gil_scoped_release release;
-  return gsm_lanes_product(dtype_of<T>, values.data(), static_cast<int64_t>(values.shape(0)), data_of(order),
-                           row_start.data(), offsets.data(), static_cast<int64_t>(y.shape(0)), x.data(),
-                           static_cast<int64_t>(x.shape(0)), static_cast<int64_t>(y.shape(1)), y.data(),
-                           static_cast<int64_t>(y.shape(1)), isa.c_str());
-}
-
-template <typename T>
-int lanes_sddmm(Vector<const uint32_t> row_start, Vector<const uint32_t> offsets, Matrix<const T> dy, Vector<const T> x,
-                Vector<T> gradient, const std::string& isa) {
-  if (!entries_fit(row_start, offsets, dy.shape(0)) || dy.shape(1) > x.shape(0) ||
-      gradient.shape(0) != offsets.shape(0))
-    return bad_shape;
-  nb::gil_scoped_release release;
-  return gsm_lanes_sddmm(dtype_of<T>, row_start.data(), offsets.data(), static_cast<int64_t>(dy.shape(0)), x.data(),
-                         static_cast<int64_t>(x.shape(0)), dy.data(), static_cast<int64_t>(dy.shape(1)),
-                         static_cast<int64_t>(dy.shape(1)), gradient.data(), isa.c_str());
-}
-
-template <typename T>
 void bind_training(nb::module_& m) {
   m.def("linear_product", linear_product<T>, nb::arg("values"), nb::arg("order").none(), nb::arg("row_start"),
         nb::arg("columns"), nb::arg("x"), nb::arg("y"), nb::arg("isa"),
@@ -112,12 +87,6 @@ void bind_training(nb::module_& m) {
   m.def("linear_sddmm", linear_sddmm<T>, nb::arg("row_start"), nb::arg("columns"), nb::arg("dy"), nb::arg("x"),
         nb::arg("gradient"), nb::arg("isa"),
         "Writes the gradient of the kept entries for dy [N, R] and x [N, C]; 0, or the code of a refusal.");
-  m.def("lanes_product", lanes_product<T>, nb::arg("values"), nb::arg("order").none(), nb::arg("row_start"),
-        nb::arg("offsets"), nb::arg("x"), nb::arg("y"), nb::arg("isa"),
-        "Writes the entries' values times x from their offsets on into y [R, N]; 0, or the code of a refusal.");
-  m.def("lanes_sddmm", lanes_sddmm<T>, nb::arg("row_start"), nb::arg("offsets"), nb::arg("dy"), nb::arg("x"),
-        nb::arg("gradient"), nb::arg("isa"),
-        "Adds the products of dy [R, N] with x from the entries' offsets on to their gradient; 0, or a code.");
 }
 
 }  // namespace

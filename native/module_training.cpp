@@ -1,9 +1,11 @@
 // The native side of gossamer.kernels.TrainingMatrix: places of a sparse weight and the products with them.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
+#include <array>
 #include <memory>
 #include <new>
 #include <optional>
@@ -13,6 +15,7 @@
 #include "isa.h"
 #include "network.h"
 #include "products.h"
+#include "training_conv.h"
 #include "training_linear.h"
 
 namespace nb = nanobind;
@@ -82,6 +85,44 @@ int backward(const TrainingMatrix& matrix, Vector<const T> values, Strided<const
 }
 
 template <typename T>
+using Tensor = nb::ndarray<T, nb::ndim<4>, nb::device::cpu>;  // [N, C, H, W] or, channels last, [N, H, W, C] in memory
+
+// Where both layouts are one (one channel, or one pixel), either reads it right.
+template <typename T>
+Images<T> images_of(const Tensor<T>& tensor) {
+  return {tensor.data(), tensor.shape(1) > 1 && tensor.shape(2) * tensor.shape(3) > 1 && tensor.stride(1) == 1};
+}
+// geometry: kernel, stride, padding, dilation, of the height and the width each
+ConvShape shape_of(size_t n, size_t channels, size_t height, size_t width, const std::array<int64_t, 8>& geometry,
+                   int64_t groups) {
+  ConvShape shape;
+  shape.n = static_cast<int64_t>(n), shape.channels = static_cast<int64_t>(channels), shape.groups = groups;
+  shape.height = {static_cast<int64_t>(height), geometry[0], geometry[2], geometry[4], geometry[6]};
+  shape.width = {static_cast<int64_t>(width), geometry[1], geometry[3], geometry[5], geometry[7]};
+  return shape;
+}
+
+template <typename T>
+int conv(const TrainingMatrix& matrix, Vector<const T> values, const std::array<int64_t, 8>& geometry, int64_t groups,
+         Tensor<const T> x, Tensor<T> y, int threads, const std::string& isa) {
+  return guarded(isa, [&](const KernelTable& kernels) {
+    const ConvShape shape = shape_of(x.shape(0), x.shape(1), x.shape(2), x.shape(3), geometry, groups);
+    conv_forward<T>(matrix, kernels, shape, values.data(), images_of(x), images_of(y), threads);
+  });
+}
+
+template <typename T>
+int conv_back(const TrainingMatrix& matrix, Vector<const T> values, const std::array<int64_t, 8>& geometry,
+              int64_t groups, Tensor<const T> x, Tensor<const T> dy, std::optional<Tensor<T>> dx, Vector<T> gradient,
+              int threads, const std::string& isa) {
+  return guarded(isa, [&](const KernelTable& kernels) {
+    const ConvShape shape = shape_of(x.shape(0), x.shape(1), x.shape(2), x.shape(3), geometry, groups);
+    conv_backward<T>(matrix, kernels, shape, values.data(), images_of(x), images_of(dy),
+                     dx ? images_of(*dx) : Images<T>{}, gradient.data(), threads);
+  });
+}
+
+template <typename T>
 nb::object view(const std::vector<T>& data, nb::handle owner) {
   return nb::ndarray<nb::numpy, const T, nb::ndim<1>>(data.data(), {data.size()}, owner).cast();
 }
@@ -92,6 +133,10 @@ void bind_products_of(nb::class_<TrainingMatrix>& c) {
         nb::arg("isa"));
   c.def("linear_backward", backward<T>, nb::arg("values"), nb::arg("x"), nb::arg("dy"), nb::arg("dx").none(),
         nb::arg("gradient"), nb::arg("threads"), nb::arg("isa"));
+  c.def("conv", conv<T>, nb::arg("values"), nb::arg("geometry"), nb::arg("groups"), nb::arg("x"), nb::arg("y"),
+        nb::arg("threads"), nb::arg("isa"));
+  c.def("conv_backward", conv_back<T>, nb::arg("values"), nb::arg("geometry"), nb::arg("groups"), nb::arg("x"),
+        nb::arg("dy"), nb::arg("dx").none(), nb::arg("gradient"), nb::arg("threads"), nb::arg("isa"));
 }
 
 }  // namespace

@@ -154,30 +154,3 @@ extern "C" int gsm_linear_sddmm(int dtype, const uint32_t* row_start, const uint
     return GSM_PRODUCT_OK;
   });
 }
-
-extern "C" int gsm_lanes_product(int dtype, const void* values, int64_t num_values, const uint32_t* order,
-                                 const uint32_t* row_start, const uint32_t* offsets, int64_t rows, const void* x,
-                                 int64_t x_size, int64_t n, void* y, int64_t y_stride, const char* isa) {
-  return guarded_product(isa, row_start, offsets, rows, x_size - n + 1, [&](const KernelTable& kernels) {
-    if (!order_fits(order, row_start[rows], num_values)) return GSM_PRODUCT_BAD_INDEX;
-    LanesArgs a;
-    a.x = x, a.y = y, a.values = values, a.order = order, a.row_start = row_start, a.row_stop = row_start + 1,
-    a.offsets = offsets;
-    a.n = n, a.y_stride = y_stride, a.row_end = rows;
-    kernels.lanes_product[dtype ? 1 : 0](&a);
-    return GSM_PRODUCT_OK;
-  });
-}
-
-extern "C" int gsm_lanes_sddmm(int dtype, const uint32_t* row_start, const uint32_t* offsets, int64_t rows,
-                               const void* x, int64_t x_size, const void* dy, int64_t dy_stride, int64_t n,
-                               void* gradient, const char* isa) {
-  return guarded_product(isa, row_start, offsets, rows, x_size - n + 1, [&](const KernelTable& kernels) {
-    LanesArgs a;
-    a.x = x, a.y = const_cast<void*>(dy), a.gradient = gradient, a.row_start = row_start, a.row_stop = row_start + 1,
-    a.offsets = offsets;
-    a.n = n, a.y_stride = dy_stride, a.row_end = rows;
-    kernels.lanes_sddmm[dtype ? 1 : 0](&a);
-    return GSM_PRODUCT_OK;
-  });
-}

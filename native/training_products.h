@@ -15,13 +15,3 @@ extern "C" int gsm_linear_product(int dtype, const void* values, int64_t num_val
 extern "C" int gsm_linear_sddmm(int dtype, const uint32_t* row_start, const uint32_t* columns, int64_t rows,
                                 int64_t width, const void* dy, const void* x, int64_t n, void* gradient,
                                 const char* isa);
-
-// Convolutions and anything else whose operands lie at constant distances: entry i reads x[offsets[i] + f] for the
-// lanes f < n; x has x_size elements. y[row * y_stride + f] = the sum of values times these.
-extern "C" int gsm_lanes_product(int dtype, const void* values, int64_t num_values, const uint32_t* order,
-                                 const uint32_t* row_start, const uint32_t* offsets, int64_t rows, const void* x,
-                                 int64_t x_size, int64_t n, void* y, int64_t y_stride, const char* isa);
-// gradient[i] += the sum over f of dy[row * dy_stride + f] * x[offsets[i] + f]
-extern "C" int gsm_lanes_sddmm(int dtype, const uint32_t* row_start, const uint32_t* offsets, int64_t rows,
-                               const void* x, int64_t x_size, const void* dy, int64_t dy_stride, int64_t n,
-                               void* gradient, const char* isa);

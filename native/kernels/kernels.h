@@ -153,6 +153,33 @@ struct TrainingArgs {
   int shift = 0, wide = 0, add = 0, add_gradient = 0;
 };
 
+// Products of convolutions in training with one rectangle of positions: `rows` x `vectors` vectors, rows x_row and
+// y_row elements apart. Product: y of segment.row = (segment.add: plus) the sum of values[i] * x[offsets[i] ..];
+// gradient: gradient[i] += the sum of y of segment.row times x[offsets[i] ..].
+struct ConvSegment {
+  uint32_t begin, end;  // entries
+  int32_t row, add;
+};
+struct ConvTileArgs {
+  const void* x = nullptr;
+  void* y = nullptr;
+  const void* values = nullptr;
+  void* gradient = nullptr;
+  const uint32_t* offsets = nullptr;
+  const ConvSegment* segments = nullptr;
+  int64_t num_segments = 0, x_row = 0, y_row = 0, y_plane = 0;
+  int rows = 1, vectors = 1;
+};
+
+// Between a tensor and planes where images are lanes: planes[outer_place[o] + place[c] + image] and
+// tensor[o * outer_step + image * image_step + c]. Into planes, lanes behind the images become zero.
+struct TurnArgs {
+  void* tensor = nullptr;
+  void* planes = nullptr;
+  int64_t outer = 0, outer_step = 0, columns = 0, images = 0, image_step = 0, lanes = 0;
+  const int32_t *outer_place = nullptr, *place = nullptr;
+};
+
 // Windows over one padded plane set. Positions outside the image do not exist (max) or count only where include_pad
 // (average).
 struct PoolArgs {
@@ -226,6 +253,11 @@ struct KernelTable {
   void (*training_forward[2])(const TrainingArgs*);
   void (*training_gradient[2])(const TrainingArgs*);
   void (*training_backward[2])(const TrainingArgs*);
+  int conv_vectors[2];  // of a rectangle: product, gradient
+  void (*conv_product[2])(const ConvTileArgs*);
+  void (*conv_sddmm[2])(const ConvTileArgs*);
+  void (*conv_turn_in[2])(const TurnArgs*);
+  void (*conv_turn_out[2])(const TurnArgs*);
   // Of one, two, three values; steps of operands are 0 (one number) or 1.
   void (*unary)(int op, const float* x, float* y, int64_t n, const float* numbers);
   void (*binary)(int op, const float* a, int a_step, const float* b, int b_step, float* y, int64_t n);

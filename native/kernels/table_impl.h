@@ -13,6 +13,7 @@
 #include "spmv_bitmap_impl.h"
 #include "spmv_block_impl.h"
 #include "spmv_gather_impl.h"
+#include "training_conv_impl.h"
 #include "training_impl.h"
 #include "training_linear_impl.h"
 #include "transpose_impl.h"
@@ -70,6 +71,11 @@ constexpr KernelTable make_table(const char* name) {
                      {training_forward<float>, training_forward<double>},
                      {training_gradient<float>, training_gradient<double>},
                      {training_backward<float>, training_backward<double>},
+                     {kConvProduct, kConvSddmm},
+                     {conv_rectangle<float, false>, conv_rectangle<double, false>},
+                     {conv_rectangle<float, true>, conv_rectangle<double, true>},
+                     {conv_turn_in<float>, conv_turn_in<double>},
+                     {conv_turn_out<float>, conv_turn_out<double>},
                      unary,
                      binary,
                      select,

@@ -87,6 +87,28 @@ class TrainingMatrix:
         threads: int,
         isa: str,
     ) -> int: ...
+    def conv(
+        self,
+        values: NDArray[np.floating[Any]],
+        geometry: Sequence[int],
+        groups: int,
+        x: NDArray[np.floating[Any]],
+        y: NDArray[np.floating[Any]],
+        threads: int,
+        isa: str,
+    ) -> int: ...
+    def conv_backward(
+        self,
+        values: NDArray[np.floating[Any]],
+        geometry: Sequence[int],
+        groups: int,
+        x: NDArray[np.floating[Any]],
+        dy: NDArray[np.floating[Any]],
+        dx: NDArray[np.floating[Any]] | None,
+        gradient: NDArray[np.floating[Any]],
+        threads: int,
+        isa: str,
+    ) -> int: ...
 
 def build_info() -> str: ...
 def project_gs(
@@ -125,23 +147,6 @@ def linear_product(
 def linear_sddmm(
     row_start: NDArray[np.uint32],
     columns: NDArray[np.uint32],
-    dy: NDArray[np.floating[Any]],
-    x: NDArray[np.floating[Any]],
-    gradient: NDArray[np.floating[Any]],
-    isa: str,
-) -> int: ...
-def lanes_product(
-    values: NDArray[np.floating[Any]],
-    order: NDArray[np.uint32] | None,
-    row_start: NDArray[np.uint32],
-    offsets: NDArray[np.uint32],
-    x: NDArray[np.floating[Any]],
-    y: NDArray[np.floating[Any]],
-    isa: str,
-) -> int: ...
-def lanes_sddmm(
-    row_start: NDArray[np.uint32],
-    offsets: NDArray[np.uint32],
     dy: NDArray[np.floating[Any]],
     x: NDArray[np.floating[Any]],
     gradient: NDArray[np.floating[Any]],

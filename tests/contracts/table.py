@@ -165,10 +165,8 @@ KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "linear_product": ("linear", ("float32", "float64")),
     "linear_product transposed": ("linear", ("float32", "float64")),
     "sddmm": ("sddmm", ("float32", "float64")),
-    "lanes_product": ("lanes", ("float32", "float64")),
-    "lanes_sddmm": ("lanes", ("float32", "float64")),
 }
 
-TRAINING_KERNELS: tuple[str, ...] = ("linear", "linear_backward")
+TRAINING_KERNELS: tuple[str, ...] = ("linear", "linear_backward", "conv", "conv_backward")
 # Methods of gossamer.kernels.training_matrix.TrainingMatrix, in float32 and float64; NAME_reference stands in training_reference.py or
 # in a file of the operation's own.

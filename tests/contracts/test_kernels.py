@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from gossamer.kernels.csr import csr
-from gossamer.kernels.lanes import LaneStructure
 from gossamer.kernels.native import status
 from gossamer.kernels.structure import structure
 from tests.contracts.table import KERNELS
 
 ISAS = json.loads(status().module.build_info())["isas_available"] if status().available else []
-SHAPES = (  # rows, columns, examples or lanes, density
+SHAPES = (  # rows, columns, examples, density
     (1, 1, 1, 1.0),
     (7, 15, 3, 0.3),
     (7, 15, 3, 0.0),
@@ -46,16 +45,7 @@ def arguments(
         return (places, values, x), wide_x @ dense.T
     if name == "linear_product transposed":
         return (places.transposed(), values, dy), wide_dy @ dense
-    if name == "sddmm":
-        return (places, dy, x), (wide_dy.T @ wide_x)[mask]
-    # Lanes: column c lies at 3 * c, so that operands overlap as a convolution's do.
-    offsets = (3 * places.columns.astype(np.int64)).astype(np.uint32)
-    lanes = LaneStructure(row_start=places.row_start, offsets=offsets)
-    flat = rng.standard_normal(3 * columns + count).astype(dtype)
-    read = np.stack([flat[3 * c : 3 * c + count] for c in range(columns)]).astype(np.float64)
-    if name == "lanes_product":
-        return (lanes, values, flat, count), dense @ read
-    return (lanes, np.ascontiguousarray(dy.T), flat), (wide_dy.T @ read.T)[mask]
+    return (places, dy, x), (wide_dy.T @ wide_x)[mask]
 
 
 @pytest.mark.parametrize("isa", ISAS or [""])
@@ -94,13 +84,6 @@ def test_a_dropped_entry_contributes_nothing_against_nan(name: str, dtype: str, 
         elif name == "linear_product transposed":
             dy[:, 3 if not kept else 1] = np.nan
             got = face(places.transposed(), weight[mask], dy, isa=isa)
-        elif name == "sddmm":
-            got = face(places, dy, x, isa=isa)
         else:
-            lanes = LaneStructure(row_start=places.row_start, offsets=(20 * places.columns).astype(np.uint32))
-            flat = np.ascontiguousarray(x.T).ravel()
-            if name == "lanes_product":
-                got = face(lanes, weight[mask], flat, 20, isa=isa)
-            else:
-                got = face(lanes, np.ascontiguousarray(dy.T), flat, isa=isa)
+            got = face(places, dy, x, isa=isa)
         assert bool(np.isnan(got).any()) == kept

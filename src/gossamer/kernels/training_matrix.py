@@ -7,8 +7,12 @@ The values are a flat array of the caller's, by row of blocks, inside a block ro
 feature-major (x.T contiguous): consecutive layers never turn anything then, and the products run fastest. Results are equal for every
 number of threads.
 
+A convolution is the same matrix with columns (kernel row, kernel column, input channel of the group), the channel fastest. Its images are
+[N, C_in, H, W], contiguous or channels last in memory (x.transpose(0, 2, 3, 1) contiguous), which is a little faster; results have the
+layout of x. The gradient of its values is summed over images in shares of threads: equal for equal numbers of threads.
+
 Letters: R, C = rows (outputs) and columns (inputs) of the weight, N = batch. Without the native library the methods use their NumPy
-references (training_reference.py).
+references (training_reference.py, conv_reference.py).
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.errors import FormatError
+from gossamer.kernels.conv_geometry import ConvGeometry
+from gossamer.kernels.conv_reference import conv_backward_reference, conv_reference
 from gossamer.kernels.csr import raise_for
 from gossamer.kernels.native import operation
 from gossamer.kernels.training_reference import entries, linear_backward_reference, linear_reference
@@ -142,6 +148,74 @@ class TrainingMatrix:
             raise_for(self._native.linear_backward(flat, x, dy, dx, gradient, threads, isa), isa)
         return dx, gradient
 
+    def conv(
+        self,
+        values: Floats,
+        geometry: ConvGeometry,
+        x: Floats,
+        *,
+        out: Floats | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> Floats:
+        """Y [N, R, H', W'] for x [N, C_in, H, W], in memory as x (or as `out`)."""
+        size = self._check_images(values, geometry, x, threads)
+        y = _images(out, x, (len(x), self.shape[0], *size))
+        if self._native is None:
+            y[...] = conv_reference(self._entries(), self.shape, values, geometry, x)
+        elif len(x):
+            flat, given = np.ascontiguousarray(values), _readable(x)
+            sides = (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
+            raise_for(self._native.conv(flat, sides, geometry.groups, given, y, threads, isa), isa)
+        return y
+
+    def conv_backward(
+        self,
+        values: Floats,
+        geometry: ConvGeometry,
+        x: Floats,
+        dy: Floats,
+        *,
+        need_dx: bool,
+        out: Floats | None = None,
+        threads: int = 1,
+        isa: str = "",
+    ) -> tuple[Floats | None, Floats]:
+        """dX as x (None where not needed; or as `out`), and the gradient of all values, for dy [N, R, H', W']."""
+        size = self._check_images(values, geometry, x, threads)
+        if dy.shape != (len(x), self.shape[0], *size) or dy.dtype != x.dtype:
+            raise FormatError(
+                f"expected dy {[len(x), self.shape[0], *size]} of {x.dtype}, got {dy.dtype} {list(dy.shape)}"
+            )
+        dx = _images(out, x, x.shape) if need_dx else None
+        if self._native is None:
+            found, gradient = conv_backward_reference(self._entries(), self.shape, values, geometry, x, dy)
+            if dx is not None:
+                dx[...] = found
+            return dx, gradient
+        gradient = np.zeros(len(values), x.dtype)
+        if len(x):
+            flat, given, back = np.ascontiguousarray(values), _readable(x), _readable(dy)
+            sides = (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
+            raise_for(
+                self._native.conv_backward(
+                    flat, sides, geometry.groups, given, back, dx, gradient, threads, isa
+                ),
+                isa,
+            )
+        return dx, gradient
+
+    def _check_images(
+        self, values: Floats, geometry: ConvGeometry, x: Floats, threads: int
+    ) -> tuple[int, int]:
+        """Height and width of the result."""
+        channels = geometry.channels(self.shape)
+        if x.ndim != 4 or x.shape[1] != channels:
+            raise FormatError(f"expected x of shape [N, {channels}, H, W], got {list(x.shape)}")
+        self._check_values(values, threads)
+        one_float_type(values, x)
+        return geometry.output((x.shape[2], x.shape[3]))
+
     def _entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return entries(self.row_start, self.columns, self.block)
 
@@ -161,13 +235,40 @@ class TrainingMatrix:
         for name, (array, features) in operands.items():
             if array.ndim != 2 or array.shape[1] != features or len(batch) != 1:
                 raise FormatError(f"expected {name} of shape [N, {features}], got {list(array.shape)}")
+        self._check_values(values, threads)
+        return one_float_type(values, *(array for array, _ in operands.values()))
+
+    def _check_values(self, values: Floats, threads: int) -> None:
         if values.ndim != 1 or len(values) < self.num_kept:
             raise FormatError(
                 f"expected a flat array of at least {self.num_kept} values, got {list(values.shape)}"
             )
         if threads < 1:
             raise FormatError(f"expected at least 1 thread, got {threads}")
-        return one_float_type(values, *(array for array, _ in operands.values()))
+
+
+def _readable(images: Floats) -> Floats:
+    """[N, C, H, W] contiguous or channels last: the same array where it is one of the two, else a contiguous copy."""
+    return images if _channels_last(images) else np.ascontiguousarray(images)
+
+
+def _channels_last(images: Floats) -> bool:
+    return images.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def _images(out: Floats | None, like: Floats, shape: tuple[int, ...]) -> Floats:
+    """`out`, or new images of the type and memory layout of `like`."""
+    if out is None:
+        if like.flags.c_contiguous or not _channels_last(like):
+            return np.empty(shape, like.dtype)
+        return np.empty([shape[i] for i in (0, 2, 3, 1)], like.dtype).transpose(0, 3, 1, 2)
+    usable = out.flags.writeable and (out.flags.c_contiguous or _channels_last(out))
+    if out.shape != shape or out.dtype != like.dtype or not usable:
+        raise FormatError(
+            f"expected a writable result {list(shape)} of {like.dtype}, contiguous or channels last, "
+            f"got {out.dtype} {list(out.shape)}"
+        )
+    return out
 
 
 def one_float_type(*arrays: Floats) -> np.dtype[Any]:
