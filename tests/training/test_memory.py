@@ -10,15 +10,9 @@ from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.training import Sparsifier, Static
 from gossamer.training.activations import activation_bytes
-from gossamer.training.memory import (
-    Memory,
-    layer_memory,
-    measured_memory,
-    network_memory,
-    places_bytes,
-    predicted_memory,
-)
+from gossamer.training.memory import measured_memory, predicted_memory
 from gossamer.training.optimizer_state import STATE, rule_of
+from gossamer.training.weight_bytes import Memory, layer_memory, network_memory, places_bytes
 from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp, rigl
 
 MORE_OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -28,7 +28,7 @@ def counts_over_time(
     """
     pattern = parse_pattern(method.pattern)
     names = names_in(None, shapes)
-    legal = {name: pattern.counts(shapes[name].matrix) for name in names}
+    legal = _legal(pattern, shapes)
     kept = {name: legal[name][-1] for name in names} if start is None else dict(start)
     for step in range(method.last_edit + 1):
         for edit in method.edits_at(step):
@@ -59,9 +59,7 @@ def peak_kept(method: Method, shapes: Shapes, start: Mapping[str, int] | None = 
 def _trained(method: Method, shapes: Shapes, start: Mapping[str, int] | None) -> Iterator[Mapping[str, int]]:
     """Counts while training: what stands between the edits at step 0 was never trained."""
     pattern = parse_pattern(method.pattern)
-    first: Mapping[str, int] = start or {
-        name: pattern.counts(shapes[name].matrix)[-1] for name in names_in(None, shapes)
-    }
+    first: Mapping[str, int] = start or {name: legal[-1] for name, legal in _legal(pattern, shapes).items()}
     later = []
     for step, counts in counts_over_time(method, shapes, start):
         if step == 0:
@@ -70,6 +68,13 @@ def _trained(method: Method, shapes: Shapes, start: Mapping[str, int] | None) ->
             later.append(counts)
     yield first
     yield from later
+
+
+def _legal(pattern: Pattern, shapes: Shapes) -> dict[str, range]:
+    return {
+        name: pattern.for_weight(shapes[name].weight).counts(shapes[name].matrix)
+        for name in names_in(None, shapes)
+    }
 
 
 def _state(
