@@ -1,4 +1,4 @@
-"""The generated tables and plots of docs/performance.md, docs/why-is-it-not-faster.md and docs/which-pattern-pays.md.
+"""The generated tables and plots of docs/performance.md, docs/methods-compared.md and two more pages.
 
 They are made from benchmarks/results/*.json alone (benchmarks/tables/ has them by subject); only the text between markers
 (`<!-- begin NAME -->`, `<!-- end NAME -->`) changes.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.tables.causes import causes, slowest_layers
 from benchmarks.tables.layers import kept_scores, layers_table, spmv_table, which_layers
+from benchmarks.tables.methods import choices_table, draw_methods, methods_table, sieve_text, verdicts_table
 from benchmarks.tables.networks import fallbacks_table, network_table, order, startup_table
 from benchmarks.tables.text import read
 from gossamer.files import write_atomic
@@ -21,8 +22,13 @@ from gossamer.report import plots
 
 DOCS = Path(__file__).parents[1] / "docs"
 NETWORKS = ("resnet50", "mobilenet", "transformer", "rnn")
-PAGES = ("performance.md", "why-is-it-not-faster.md", "which-pattern-pays.md")
+PAGES = ("performance.md", "why-is-it-not-faster.md", "which-pattern-pays.md", "methods-compared.md")
 BLOCK = re.compile(r"<!-- begin ([a-z0-9-]+) -->\n.*?<!-- end \1 -->", re.DOTALL)
+
+
+def methods_plot() -> str:
+    """A reference to the study's plot, which `main` draws."""
+    return "![accuracy against sparsity at equal training cost](plots/methods.svg)" if read("methods") else ""
 
 
 def plot(name: str) -> str:
@@ -42,6 +48,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "which-layers": which_layers,
     "kept-scores": kept_scores,
+    "methods": methods_table,
+    "methods-plot": methods_plot,
+    "methods-verdicts": verdicts_table,
+    "methods-sieve": sieve_text,
+    "methods-choices": choices_table,
 }
 
 
@@ -72,6 +83,9 @@ def main() -> None:
     """Rewrite the pages and the plots."""
     for name in NETWORKS:
         draw(name)
+    study = draw_methods()
+    if study is not None:
+        write_atomic(DOCS / "plots" / "methods.svg", study.encode())
     for name in PAGES:
         page = DOCS / name
         write_atomic(page, filled(page.read_text()).encode())

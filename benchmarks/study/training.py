@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import resource
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.choose_recipe import validation_images
 from benchmarks.study import cost
@@ -25,9 +27,10 @@ from gossamer.recipes.schema import Rate
 from gossamer.sparsity.costs import LayerShape
 from gossamer.tasks import task
 from gossamer.tasks.fashion_mnist import FASHION_MNIST as TASK
-from gossamer.tasks.images import Augment, ImageData, Split, epoch_order, normalized
+from gossamer.tasks.images import Augment, ImageData, Integers, Split, epoch_order, normalized
 from gossamer.training import Sparsifier
 from gossamer.training.methods import Method
+from gossamer.training.sieve import Sieve, Sieving
 
 MODEL = "resnet20"
 TEST_BATCH = 250
@@ -92,24 +95,23 @@ def train(run: Run) -> dict[str, Any]:
         sparsifier = Sparsifier(model, length.method, optimizer, seed=run.seed)
     rate = Rate(kind=run.loop.rate, warmup=run.loop.warmup)  # type: ignore[arg-type]
     stages = () if sparsifier is None else sparsifier.stages
-    losses: list[float] = []
-    for step in range(length.num_steps):
-        epoch, position = divmod(step, length.steps_per_epoch)
-        if position == 0:
-            order, loss_sum = epoch_order(len(data.train), seed=run.seed, epoch=epoch), 0.0
-        indices = order[position * run.loop.batch_size : (position + 1) * run.loop.batch_size]
+    sieve = _sieve(run, length, data)
+    losses = []
+    for step, epoch, indices in batches(len(data.train), length.num_steps, run, sieve):
         for group in optimizer.param_groups:
             group["lr"] = run.loop.lr * staged_factor_at(rate, stages, step, length.num_steps)
-        loss_sum += _step(model, optimizer, data, indices, run, epoch)
-        if position == length.steps_per_epoch - 1:
-            losses.append(round(loss_sum / length.steps_per_epoch, 5))
+        loss, right = _step(model, optimizer, data, indices, run, epoch)
+        losses.append(loss)
+        if sieve is not None:
+            sieve.observe(torch.from_numpy(indices), right)
     outcome = {
         "num_steps": length.num_steps,
         "epochs": length.epochs,
         "examples": length.num_steps * run.loop.batch_size,
         "dense_epochs_planned": length.dense_epochs,
         **_spent(sparsifier, length, run),
-        "train_losses": losses,
+        "removed": 0.0 if sieve is None or sieve.report is None else sieve.report.fraction,
+        "train_loss": fmean(losses[-length.steps_per_epoch :]),
     }
     model.eval()
     outcome |= _tested(model, data.test)
@@ -120,7 +122,36 @@ def train(run: Run) -> dict[str, Any]:
     return outcome
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, data: ImageData, indices: Any, run: Run, epoch: int) -> float:
+def batches(
+    num_examples: int, num_steps: int, run: Run, sieve: Sieve | None = None
+) -> Iterator[tuple[int, int, Integers]]:
+    """(step, epoch, indices) of every batch; incomplete last batches are left out. What a sieve removes, epochs do not have any more."""
+    step, epoch, size = 0, 0, run.loop.batch_size
+    kept = np.arange(num_examples)
+    while step < num_steps:
+        order = kept[epoch_order(len(kept), seed=run.seed, epoch=epoch)]
+        for begin in range(0, len(order) - size + 1, size):
+            if step < num_steps:
+                yield step, epoch, order[begin : begin + size]
+                step += 1
+        epoch += 1
+        if sieve is not None and sieve.end_epoch() is not None:
+            kept = sieve.kept.numpy()
+
+
+def _sieve(run: Run, length: Length, data: ImageData) -> Sieve | None:
+    """Removal after the fraction `sieve_at` of the epochs, where the run has a sieve."""
+    if not run.settings.get("sieve"):
+        return None
+    at_epoch = max(1, round(float(run.settings["sieve_at"]) * length.epochs))
+    settings = Sieving(at_epoch=at_epoch, max_fraction=float(run.settings["sieve_most"]), min_presentations=min(3, at_epoch))
+    return Sieve(settings, num_examples=len(data.train), seed=run.seed)
+
+
+def _step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, data: ImageData, indices: Integers, run: Run, epoch: int
+) -> tuple[float, Tensor]:
+    """One optimizer step: its loss, and which examples were right before it."""
     augment = Augment(flip=run.loop.flip, crop=run.loop.crop)
     images, labels = TASK.training_batch(data, indices, augment, seed=run.seed, epoch=epoch)
     model.train()
@@ -130,7 +161,7 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, data: ImageData, i
     loss = task.loss(logits.float(), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return float(loss.item())
+    return float(loss.item()), logits.detach().argmax(dim=1) == labels
 
 
 def _spent(sparsifier: Sparsifier | None, length: Length, run: Run) -> dict[str, Any]:

@@ -45,6 +45,28 @@ def lines(
     return _svg(figure)
 
 
+def intervals(
+    series: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    x_label: str,
+    y_label: str,
+    level: tuple[str, float] | None = None,
+) -> str:
+    """One line a series of (x, y, half of y's interval), with error bars; `level` is a name and a value, drawn as a dashed line."""
+    figure, axes = _figure(7.2, 4.0)
+    if level is not None:
+        axes.axhline(level[1], color=COLOURS["dense"], ls="--", lw=1, label=level[0])
+    for place, (name, points) in enumerate(series.items()):
+        x, y, half = zip(*points, strict=True)
+        shifted = [value + 0.12 * (place - (len(series) - 1) / 2) for value in x]  # bars at one x stand side by side
+        axes.errorbar(shifted, y, half, marker="o", ms=3, lw=1, capsize=2, label=name)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return _svg(figure)
+
+
 def bars(values: Mapping[str, float], *, unit: str, marked: Sequence[str] = (), digits: int = 2) -> str:
     """One horizontal bar a name, its value written at the end; marked names stand out."""
     figure, axes = _figure(7.2, 0.5 + 0.36 * len(values))
