@@ -27,7 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python benchmarks/methods.py` finds its own package too
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # `python benchmarks/methods.py` finds its own package too
 
 from benchmarks.study import collect, plan, store
 from benchmarks.study.runner import Runner
@@ -79,7 +81,9 @@ def show(study: Study, *, lengths: bool) -> None:
     done = store.finished(study.folder)
     for row in study.rows(done):
         finished = sum(run.key in done for run in row.runs())
-        words = f"{row.group:<20} {row.run.name.removesuffix('/seed0'):<40} {finished} of {len(row.seeds)} seeds"
+        words = (
+            f"{row.group:<20} {row.run.name.removesuffix('/seed0'):<40} {finished} of {len(row.seeds)} seeds"
+        )
         if lengths:
             length = length_of(row.run)
             words += f"  {length.num_steps:5d} steps, {length.epochs:5.1f} epochs, {length.dense_epochs:6.3f} dense epochs"
@@ -97,15 +101,29 @@ def main() -> None:
         description=__doc__.splitlines()[0], epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter
     )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="the rows, and how many seeds are finished")
-    parser.add_argument("--dry-run", action="store_true", help="the rows with their length and cost, and the hours left")
-    parser.add_argument("--only", action="append", default=[], help="rows whose group and name contain this; may be repeated")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="the rows with their length and cost, and the hours left"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], help="rows whose group and name contain this; may be repeated"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds only")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side, a core each")
-    parser.add_argument("--with", dest="extra", action="append", default=[], choices=EXTRA, help="optional rows")
+    parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs side by side, a core each"
+    )
+    parser.add_argument(
+        "--with", dest="extra", action="append", default=[], choices=EXTRA, help="optional rows"
+    )
     parser.add_argument("--choose", action="store_true", help="the runs on validation images instead")
-    parser.add_argument("--collect", action="store_true", help=f"write {store.RESULT.name} from what is finished, train nothing")
+    parser.add_argument(
+        "--collect",
+        action="store_true",
+        help=f"write {store.RESULT.name} from what is finished, train nothing",
+    )
     parser.add_argument("--folder", type=Path, help="where runs put their results (default build/study)")
-    parser.add_argument("--quick", action="store_true", help="fewer images, epochs and seeds; minutes; stored nowhere")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer images, epochs and seeds; minutes; stored nowhere"
+    )
     parser.add_argument("--json", action="store_true", help="print the table as JSON at the end")
     options = parser.parse_args()
     if options.jobs < 1:
@@ -134,7 +152,9 @@ def _act(study: Study, options: argparse.Namespace, parser: argparse.ArgumentPar
     failed: list[str] = []
     if not options.collect:
         say = lambda words: print(words, file=sys.stderr, flush=True)  # noqa: E731
-        failed = Runner(plan=study.runs, folder=study.folder, jobs=study.jobs, hours=study.hours, say=say).run()
+        failed = Runner(
+            plan=study.runs, folder=study.folder, jobs=study.jobs, hours=study.hours, say=say
+        ).run()
     result = _result(study)
     if options.collect:
         collect.write(result)
@@ -147,7 +167,9 @@ def _act(study: Study, options: argparse.Namespace, parser: argparse.ArgumentPar
 
 def _result(study: Study) -> dict[str, Any]:
     done = store.finished(study.folder)
-    return collect.collected(plan.rows(done, extra=EXTRA, quick=study.quick), plan.choices(), done, quick=study.quick)
+    return collect.collected(
+        plan.rows(done, extra=EXTRA, quick=study.quick), plan.choices(), done, quick=study.quick
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from gossamer.files import write_atomic
 COMMAND = "python benchmarks/methods.py"
 
 
-def collected(rows: Sequence[Row], choices: Sequence[Row], done: store.Finished, *, quick: bool) -> dict[str, Any]:
+def collected(
+    rows: Sequence[Row], choices: Sequence[Row], done: store.Finished, *, quick: bool
+) -> dict[str, Any]:
     """The whole result as plain data; `done` are the finished runs by key."""
     keys = {run.key for row in (*rows, *choices) for run in row.runs()}
     return {
@@ -63,7 +65,14 @@ def line(row: Row, done: store.Finished) -> dict[str, Any]:
             "accuracies": {str(seed): outcome["accuracy"] for seed, outcome in sorted(found.items())},
             **{
                 name: fmean(outcome[name] for outcome in outcomes)
-                for name in ("epochs", "examples", "dense_epochs", "peak_density", "final_sparsity", "cpu_seconds")
+                for name in (
+                    "epochs",
+                    "examples",
+                    "dense_epochs",
+                    "peak_density",
+                    "final_sparsity",
+                    "cpu_seconds",
+                )
             },
         }
     return entry
@@ -77,7 +86,9 @@ def verdicts(rows: Sequence[Row], done: store.Finished) -> list[dict[str, Any]]:
         for first in plan.CLAIM["first"]:
             for over in plan.CLAIM["over"]:
                 both = first in of and over in of
-                difference = paired(_accuracies(of[first], done), _accuracies(of[over], done)) if both else None
+                difference = (
+                    paired(_accuracies(of[first], done), _accuracies(of[over], done)) if both else None
+                )
                 seeds = len(of[first].seeds) if both else len(plan.SEEDS)
                 found.append(
                     {

@@ -41,7 +41,11 @@ def _gradual(common: dict[str, Any], s: Any, steps: int) -> Method:
 
 def _set(common: dict[str, Any], s: Any, steps: int) -> Method:
     return SET(
-        **common, decay=s["decay"], drop_fraction=0.3, every=part(s["every"], steps), stop=part(s["stop"], steps)
+        **common,
+        decay=s["decay"],
+        drop_fraction=0.3,
+        every=part(s["every"], steps),
+        stop=part(s["stop"], steps),
     )
 
 
@@ -76,7 +80,9 @@ CONTENDERS: dict[str, Contender] = {
 }
 
 
-def method_of(name: str, settings: Settings, sparsity: float | None, pattern: str, steps: int) -> Method | None:
+def method_of(
+    name: str, settings: Settings, sparsity: float | None, pattern: str, steps: int
+) -> Method | None:
     """The method of a run of so many steps."""
     common = {"sparsity": sparsity, "pattern": pattern, "allocation": "erk"}
     return CONTENDERS[name].build(common, settings, steps)

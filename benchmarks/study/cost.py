@@ -89,7 +89,7 @@ def segments(method: Method | None, shapes: Mapping[str, LayerShape], num_steps:
     if method is None:
         return [Segment(begin=0, end=num_steps, counts={})]
     found: list[Segment] = []
-    kept = {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
+    kept: Counts = {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
     begin = 0
     for step in range(num_steps):
         edits = method.edits_at(step)
@@ -107,13 +107,12 @@ def segments(method: Method | None, shapes: Mapping[str, LayerShape], num_steps:
 def _after(edit: Edit, kept: Counts, method: Method, shapes: Mapping[str, LayerShape]) -> Counts:
     pattern = parse_pattern(method.pattern)
     scope = names_in(edit.scope, shapes)
-    state = CountState(
-        num_kept=kept,
-        legal={name: pattern.counts(shapes[name].matrix) for name in kept},
-        allocate=lambda sparsity, how=None: counts_at(sparsity, how or method.allocation, pattern, shapes, dict),
-        rank=_no_ranking,
-        scope=scope,
-    )
+
+    def allocate(sparsity: float | None, how: str | None = None) -> Counts:
+        return counts_at(sparsity, how or method.allocation, pattern, shapes, dict)
+
+    legal = {name: pattern.counts(shapes[name].matrix) for name in kept}
+    state = CountState(num_kept=kept, legal=legal, allocate=allocate, rank=_no_ranking, scope=scope)
     low = edit.drop_to(state) if edit.drop_to is not None else kept
     high = edit.grow_to(state) if edit.grow_to is not None else {}
     return {
@@ -123,7 +122,9 @@ def _after(edit: Edit, kept: Counts, method: Method, shapes: Mapping[str, LayerS
 
 
 def _no_ranking(names: Sequence[str], total: int) -> Counts:
-    raise ValueError("the cost of a method that ranks weights over layers is not known before it runs; use uniform or erk")
+    raise ValueError(
+        "the cost of a method that ranks weights over layers is not known before it runs; use uniform or erk"
+    )
 
 
 def macs(shapes: Mapping[str, LayerShape], parts: Iterable[Segment], batch_size: int) -> int:

@@ -89,7 +89,9 @@ def choices() -> list[Row]:
         for knob, values in contender.tried.items()
         for value in values
     ]
-    found += [run_of(name, **how, loop=Loop(lr=lr)) for name in ("gradual", "static") for lr in LEARNING_RATES]
+    found += [
+        run_of(name, **how, loop=Loop(lr=lr)) for name in ("gradual", "static") for lr in LEARNING_RATES
+    ]
     once = {run.key: run for run in found}
     return [Row(group="choice", run=run, seeds=CHOICE_SEEDS) for run in once.values()]
 
@@ -123,7 +125,10 @@ def _sieve_rows() -> list[Row]:
     if "em&s" not in CONTENDERS:
         return []
     without = run_of("em&s", sparsity=0.9, budget=BUDGET)
-    return [Row(group="sieve", run=run) for run in (without, replace(without, settings={**without.settings, "sieve": 1}))]
+    return [
+        Row(group="sieve", run=run)
+        for run in (without, replace(without, settings={**without.settings, "sieve": 1}))
+    ]
 
 
 def _pattern_rows() -> list[Row]:

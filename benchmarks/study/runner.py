@@ -85,7 +85,13 @@ class Runner:
         if not path.is_file():
             self.failed[run.key] = run.name
             log = (self.folder / f"{run.key}.log").read_text(errors="replace").strip().splitlines()
-            why = log[-1] if log else "another process trains it" if not job.process.returncode else "no message"
+            why = (
+                log[-1]
+                if log
+                else "another process trains it"
+                if not job.process.returncode
+                else "no message"
+            )
             self.say(f"FAILED {run.name} after {minutes:.1f} min (exit code {job.process.returncode}): {why}")
             return
         outcome = json.loads(path.read_text())["outcome"]

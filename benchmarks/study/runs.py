@@ -56,7 +56,9 @@ class Run:
 
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.epochs is None):
-            raise ValueError(f"{self.method}: expected either a budget or epochs, got {self.budget} and {self.epochs}")
+            raise ValueError(
+                f"{self.method}: expected either a budget or epochs, got {self.budget} and {self.epochs}"
+            )
 
     @property
     def key(self) -> str:

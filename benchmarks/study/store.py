@@ -62,6 +62,7 @@ def finished(folder: Path, collected: Path | None = RESULT) -> Finished:
 
 def commit_of_code() -> str:
     """The commit that the code stands at; `+` where files differ from it."""
+
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
         return done.stdout.strip()

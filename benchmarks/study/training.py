@@ -144,12 +144,19 @@ def _sieve(run: Run, length: Length, data: ImageData) -> Sieve | None:
     if not run.settings.get("sieve"):
         return None
     at_epoch = max(1, round(float(run.settings["sieve_at"]) * length.epochs))
-    settings = Sieving(at_epoch=at_epoch, max_fraction=float(run.settings["sieve_most"]), min_presentations=min(3, at_epoch))
+    settings = Sieving(
+        at_epoch=at_epoch, max_fraction=float(run.settings["sieve_most"]), min_presentations=min(3, at_epoch)
+    )
     return Sieve(settings, num_examples=len(data.train), seed=run.seed)
 
 
 def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, data: ImageData, indices: Integers, run: Run, epoch: int
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: ImageData,
+    indices: Integers,
+    run: Run,
+    epoch: int,
 ) -> tuple[float, Tensor]:
     """One optimizer step: its loss, and which examples were right before it."""
     augment = Augment(flip=run.loop.flip, crop=run.loop.crop)
@@ -167,7 +174,12 @@ def _step(
 def _spent(sparsifier: Sparsifier | None, length: Length, run: Run) -> dict[str, Any]:
     """What the run cost by the masks that it really had; must agree with the plan."""
     if sparsifier is None:
-        return {"dense_epochs": length.dense_epochs, "final_sparsity": 0.0, "peak_density": 1.0, "num_edits": 0}
+        return {
+            "dense_epochs": length.dense_epochs,
+            "final_sparsity": 0.0,
+            "peak_density": 1.0,
+            "num_edits": 0,
+        }
     counts = {name: length.shapes[name].numel for name in sparsifier.masks}
     parts: list[cost.Segment] = []
     begin = 0
@@ -175,7 +187,9 @@ def _spent(sparsifier: Sparsifier | None, length: Length, run: Run) -> dict[str,
     for record in sparsifier.history:
         if record.step > begin:
             parts.append(
-                cost.Segment(begin=begin, end=record.step, counts=counts, dense_gradients=record.step in grows)
+                cost.Segment(
+                    begin=begin, end=record.step, counts=counts, dense_gradients=record.step in grows
+                )
             )
             begin = record.step
         counts = counts | {name: change.num_kept for name, change in record.layers.items()}

@@ -13,7 +13,18 @@ def methods_table() -> str:
     result = read("methods")
     if result is None:
         return NOT_YET
-    header = ["group", "method", "pattern", "accuracy, %", "seeds", "epochs", "cost", "peak density", "CPU, s", "row"]
+    header = [
+        "group",
+        "method",
+        "pattern",
+        "accuracy, %",
+        "seeds",
+        "epochs",
+        "cost",
+        "peak density",
+        "CPU, s",
+        "row",
+    ]
     lines = [
         [
             row["group"],
@@ -42,7 +53,12 @@ def verdicts_table() -> str:
     if result is None:
         return NOT_YET
     lines = [
-        [f"{entry['first']} over {entry['over']}", f"{100 * entry['sparsity']:g} %", _difference(entry), entry["verdict"]]
+        [
+            f"{entry['first']} over {entry['over']}",
+            f"{100 * entry['sparsity']:g} %",
+            _difference(entry),
+            entry["verdict"],
+        ]
         for entry in result["verdicts"]
     ]
     return table(["claim", "sparsity", "difference, points", "verdict"], lines)
@@ -85,14 +101,22 @@ def draw_methods() -> str | None:
             point = (100 * row["sparsity"], row["accuracy"], row["interval"] or 0.0)
             series.setdefault(row["label"], []).append(point)
     dense = next((row for row in result["rows"] if row["method"] == "dense" and not row["equal_cost"]), None)
-    level = None if dense is None or not dense["seeds"] else (f"dense, {dense['epochs']:g} epochs", dense["accuracy"])
+    level = (
+        None
+        if dense is None or not dense["seeds"]
+        else (f"dense, {dense['epochs']:g} epochs", dense["accuracy"])
+    )
     points = {name: sorted(set(found)) for name, found in series.items()}
     return plots.intervals(points, x_label="sparsity, %", y_label="accuracy, %", level=level)
 
 
 def _label(row: Result) -> str:
     extra = " with the sieve" if row["settings"].get("sieve") else ""
-    return row["label"] + extra + ("" if row["equal_cost"] else f", {row['epochs']:g} epochs" if row["seeds"] else "")
+    return (
+        row["label"]
+        + extra
+        + ("" if row["equal_cost"] else f", {row['epochs']:g} epochs" if row["seeds"] else "")
+    )
 
 
 def _settings(row: Result) -> str:
@@ -108,7 +132,9 @@ def _accuracy(row: Result) -> str:
 def _difference(entry: Result) -> str:
     if entry["difference"] is None:
         return "–"
-    return f"{entry['difference']:+.2f}" + ("" if entry["interval"] is None else f" ± {entry['interval']:.2f}")
+    return f"{entry['difference']:+.2f}" + (
+        "" if entry["interval"] is None else f" ± {entry['interval']:.2f}"
+    )
 
 
 def _commits(result: Result) -> list[str]:

@@ -58,7 +58,9 @@ def intervals(
         axes.axhline(level[1], color=COLOURS["dense"], ls="--", lw=1, label=level[0])
     for place, (name, points) in enumerate(series.items()):
         x, y, half = zip(*points, strict=True)
-        shifted = [value + 0.12 * (place - (len(series) - 1) / 2) for value in x]  # bars at one x stand side by side
+        shifted = [
+            value + 0.12 * (place - (len(series) - 1) / 2) for value in x
+        ]  # bars at one x stand side by side
         axes.errorbar(shifted, y, half, marker="o", ms=3, lw=1, capsize=2, label=name)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
