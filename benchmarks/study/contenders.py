@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gossamer.training import RigL
-from gossamer.training.methods import SET, Gradual, Method, OneShot, Static
+from gossamer.training.methods import SET, GaP, Gradual, Method, OneShot, Static
 
 Settings = Mapping[str, float | int | str]
 
@@ -53,10 +53,21 @@ def _rigl(common: dict[str, Any], s: Any, steps: int) -> Method:
     return RigL(**common, drop_fraction=0.3, every=part(s["every"], steps), stop=part(s["stop"], steps))
 
 
+def _c_gap(common: dict[str, Any], s: Any, steps: int) -> Method:
+    stage = part(s["grow"] / (s["partitions"] * s["rounds"]), steps)
+    fine_tuning = max(0, steps - stage * s["partitions"] * s["rounds"])
+    return GaP(
+        **common, partitions=s["partitions"], rounds=s["rounds"], steps_per_stage=stage, finetune=fine_tuning
+    )
+
+
 CONTENDERS: dict[str, Contender] = {
     "dense": Contender(label="dense", build=lambda common, settings, steps: None),
     "one-shot": Contender(
-        label="one-shot + fine-tune", build=_one_shot, settings={"at": 0.2}, tried={"at": (0.1, 0.2, 0.3)}
+        label="one-shot + fine-tune",
+        build=_one_shot,
+        settings={"at": 0.2},
+        tried={"at": (0.05, 0.1, 0.2, 0.3)},
     ),
     "gradual": Contender(
         label="gradual",
@@ -76,6 +87,12 @@ CONTENDERS: dict[str, Contender] = {
         build=_rigl,
         settings={"every": 0.03, "stop": 0.75},
         tried={"every": (0.015, 0.03, 0.06)},
+    ),
+    "c-gap": Contender(
+        label="C-GaP",
+        build=_c_gap,
+        settings={"partitions": 4, "rounds": 1, "grow": 0.5},
+        tried={"grow": (0.3, 0.5, 0.7)},
     ),
 }
 

@@ -1,17 +1,14 @@
-"""What a training run costs, in multiply-accumulates, before it runs and after.
+"""What a run will cost, in multiply-accumulates, from the method's schedule alone: so a budget becomes a number of steps.
 
-A step on one example costs, for every linear or convolution layer with k kept weights and p output positions,
-
-    k p (forward) + k p (gradient of the input; not for the first layer) + k p (gradient of the weights)
-
-and, at a step whose edit grows by dense gradients, n p instead of k p for the gradient of the weights, n being all weights of the layer.
-The unit is the *dense epoch*: the same sum for the dense network, times the examples of one epoch. Norms, activations, the edits
-themselves and the memory are not counted. Kept weights are those of each single step, so growth phases are paid for.
+A step on one example costs what `gossamer.training.cost` says of its kept weights, forward and backward. The unit is the *dense epoch*:
+the same of the dense network, times the examples of one epoch. Kept weights are those of every single step, so growth phases and
+dense beginnings are paid for, and the dense gradients that RigL grows by; not counted are norms, activations and the edits themselves.
+After a run the same is measured by `gossamer.training.cost.CostMeter` from the masks that it really had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,127 +17,81 @@ from torch import nn
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import parse_pattern
 from gossamer.training import Protection
-from gossamer.training.counting import counts_at
-from gossamer.training.edits import CountState, Edit, names_in
+from gossamer.training.cost import LayerUse, profile_batch
+from gossamer.training.foresight import counts_over_time
 from gossamer.training.layers import choose, find_weights
 from gossamer.training.methods import Method
 
-Counts = Mapping[str, int]
+Uses = Mapping[str, LayerUse]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Steps `begin` .. `end` - 1 (numbers of updates, from 0) train with these kept weights of the masked layers."""
+    """Updates `begin` .. `end` - 1 train with these kept weights of the masked layers; the others are dense."""
 
     begin: int
     end: int
-    counts: Counts
-    dense_gradients: bool = False  # the last step of the segment computes the gradients of all weights
+    counts: Mapping[str, int]
+    dense_gradients: bool = False  # the last of these updates computes the gradients of all masked weights
 
 
-def layer_shapes(model: nn.Module, input_shape: tuple[int, ...], pattern: str) -> dict[str, LayerShape]:
-    """Every weight that counts, with its output positions for an input [C, H, W]; the dense ones with the reason.
+def uses_of(model: nn.Module, input_shape: tuple[int, ...]) -> Uses:
+    """How the model uses each of its weights, for an input [C, H, W]."""
+    return profile_batch(model, lambda: model(torch.zeros(2, *input_shape)).sum(), examples=2).layers
 
-    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 3, stride=2), nn.Flatten(), nn.Linear(32, 2))
-    >>> [(shape.positions, shape.dense) for shape in layer_shapes(net, (1, 7, 7), "unstructured").values()]
-    [(25, 'protected: first layer'), (4, None), (1, 'protected: last layer')]
-    """
-    slots = find_weights(model)
-    positions: dict[str, int] = {}
 
-    def note(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-        return lambda module, inputs, output: positions.update({name: output[0, 0].numel()})
-
-    hooks = [slot.module.register_forward_hook(note(name)) for name, slot in slots.items()]
-    was_training = model.training
-    with torch.no_grad():
-        model.eval()(torch.zeros(1, *input_shape))
-    model.train(was_training)
-    for hook in hooks:
-        hook.remove()
+def shapes_of(model: nn.Module, pattern: str) -> dict[str, LayerShape]:
+    """All weights that count, those that stay dense with the reason, as a Sparsifier without further arguments takes them."""
     dense = choose(model, parse_pattern(pattern), Protection(), None).dense
     return {
-        name: LayerShape(
-            weight=tuple(slot.weight.shape),
-            positions=positions[name],
-            dense=dense[name][1] if name in dense else None,
-        )
-        for name, slot in slots.items()
+        name: LayerShape(weight=tuple(slot.weight.shape), dense=dense[name][1] if name in dense else None)
+        for name, slot in find_weights(model).items()
     }
-
-
-def step_macs(shapes: Mapping[str, LayerShape], counts: Counts, *, dense_gradients: bool = False) -> int:
-    """One example, forward and backward; layers that `counts` does not name are dense.
-
-    >>> shapes = {"stem": LayerShape(weight=(4, 1, 3, 3), positions=100, dense="first"), "fc": LayerShape(weight=(10, 4))}
-    >>> step_macs(shapes, {}), step_macs(shapes, {"fc": 5}), step_macs(shapes, {"fc": 5}, dense_gradients=True)
-    (7320, 7215, 7250)
-    """
-    total = 0
-    for place, (name, shape) in enumerate(shapes.items()):
-        kept = counts.get(name, shape.numel)
-        of_weights = shape.numel if dense_gradients else kept
-        total += shape.positions * (kept + (kept if place else 0) + of_weights)
-    return total
 
 
 def segments(method: Method | None, shapes: Mapping[str, LayerShape], num_steps: int) -> list[Segment]:
-    """The kept weights of every step, from the method's schedule alone; nothing is trained."""
+    """The kept weights of every step of a run of this method; nothing is trained."""
     if method is None:
         return [Segment(begin=0, end=num_steps, counts={})]
     found: list[Segment] = []
-    kept: Counts = {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
-    begin = 0
-    for step in range(num_steps):
-        edits = method.edits_at(step)
-        if not edits:
-            continue
-        if step > begin:
-            grows = any(edit.grow_by is not None and "gradient" in edit.grow_by.needs for edit in edits)
+    begin, kept = 0, {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
+    for step, counts in counts_over_time(method, shapes):
+        if begin < step < num_steps:
+            grows = any(
+                edit.grow_by is not None and "gradient" in edit.grow_by.needs
+                for edit in method.edits_at(step)
+            )
             found.append(Segment(begin=begin, end=step, counts=kept, dense_gradients=grows))
-        for edit in edits:
-            kept = _after(edit, kept, method, shapes)
-        begin = step
+            begin = step
+        if step < num_steps:
+            kept = dict(counts)
     return [*found, Segment(begin=begin, end=num_steps, counts=kept)]
 
 
-def _after(edit: Edit, kept: Counts, method: Method, shapes: Mapping[str, LayerShape]) -> Counts:
-    pattern = parse_pattern(method.pattern)
-    scope = names_in(edit.scope, shapes)
+def step_macs(uses: Uses, counts: Mapping[str, int], *, dense_gradients: bool = False) -> int:
+    """One example, forward and backward; `dense_gradients`: those of the weights that `counts` names.
 
-    def allocate(sparsity: float | None, how: str | None = None) -> Counts:
-        return counts_at(sparsity, how or method.allocation, pattern, shapes, dict)
-
-    legal = {name: pattern.counts(shapes[name].matrix) for name in kept}
-    state = CountState(num_kept=kept, legal=legal, allocate=allocate, rank=_no_ranking, scope=scope)
-    low = edit.drop_to(state) if edit.drop_to is not None else kept
-    high = edit.grow_to(state) if edit.grow_to is not None else {}
-    return {
-        name: max(min(count, low[name]), high.get(name, 0)) if name in scope else count
-        for name, count in kept.items()
-    }
-
-
-def _no_ranking(names: Sequence[str], total: int) -> Counts:
-    raise ValueError(
-        "the cost of a method that ranks weights over layers is not known before it runs; use uniform or erk"
-    )
+    >>> uses = {
+    ...     "stem": LayerUse(size=36, positions=100, needs_dx=False, trains=True),
+    ...     "fc": LayerUse(size=40, positions=1, needs_dx=True, trains=True),
+    ... }
+    >>> step_macs(uses, {}), step_macs(uses, {"fc": 5}), step_macs(uses, {"fc": 5}, dense_gradients=True)
+    (7320, 7215, 7250)
+    """
+    total = sum(use.macs(counts.get(name, use.size)) for name, use in uses.items())
+    if dense_gradients:
+        total += sum(uses[name].positions * (uses[name].size - count) for name, count in counts.items())
+    return round(total)
 
 
-def macs(shapes: Mapping[str, LayerShape], parts: Iterable[Segment], batch_size: int) -> int:
+def macs(uses: Uses, parts: Iterable[Segment], batch_size: int) -> int:
     """All steps of a run together."""
     total = 0
     for part in parts:
-        total += (part.end - part.begin) * step_macs(shapes, part.counts)
+        total += (part.end - part.begin) * step_macs(uses, part.counts)
         if part.dense_gradients:
-            total += step_macs(shapes, part.counts, dense_gradients=True) - step_macs(shapes, part.counts)
+            total += step_macs(uses, part.counts, dense_gradients=True) - step_macs(uses, part.counts)
     return total * batch_size
-
-
-def peak_density(shapes: Mapping[str, LayerShape], parts: Iterable[Segment]) -> float:
-    """The largest part of all weights that is kept at any step."""
-    size = sum(shape.numel for shape in shapes.values())
-    return max(sum(part.counts.get(name, shapes[name].numel) for name in shapes) for part in parts) / size
 
 
 def longest(cost: Callable[[int], float], budget: float) -> int:

@@ -16,39 +16,48 @@ from torch import nn
 from benchmarks.study import collect, cost, plan, statistics, store, training
 from benchmarks.study.contenders import CONTENDERS, method_of
 from benchmarks.study.runner import Runner
-from benchmarks.study.runs import Run, from_dict
-from gossamer.sparsity.costs import LayerShape
+from benchmarks.study.runs import from_dict
 from gossamer.training import Sparsifier
+from gossamer.training.cost import LayerUse
 from gossamer.training.methods import Gradual, Method
 
 ROOT = Path(__file__).parents[2]
-SHAPES = {
-    "first.weight": LayerShape(weight=(4, 1, 3, 3), positions=100, dense="protected: first layer"),
-    "middle.weight": LayerShape(weight=(8, 4, 3, 3), positions=25),
-    "last.weight": LayerShape(weight=(10, 8), dense="protected: last layer"),
+USES = {
+    "first.weight": LayerUse(size=36, positions=100, needs_dx=False, trains=True),
+    "middle.weight": LayerUse(size=288, positions=25, needs_dx=True, trains=True),
+    "last.weight": LayerUse(size=80, positions=1, needs_dx=True, trains=True),
 }
 
 
 class Net(nn.Module):
-    """A small network with the layers of SHAPES, on 1x12x12 inputs."""
+    """A small network on 1x12x12 inputs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.middle, self.last = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.Linear(8, 10)
+        self.first, self.middle, self.last = (
+            nn.Conv2d(1, 4, 3),
+            nn.Conv2d(4, 8, 3, stride=2, padding=1),
+            nn.Linear(8, 10),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.middle(self.first(x)).mean((2, 3)))
 
 
-def test_shapes_of_a_network():
-    assert cost.layer_shapes(Net(), (1, 12, 12), "unstructured") == SHAPES
+def test_uses_of_a_network():
+    found = cost.uses_of(Net(), (1, 12, 12))
+    assert [(use.size, use.positions, use.needs_dx) for use in found.values()] == [
+        (36, 100, False),
+        (288, 25, True),
+        (80, 1, True),
+    ]
 
 
 def test_one_step_by_hand():
     # first: 36 weights, 100 positions, forward and weights; middle: 288 at 25, last: 80 at 1, each three times
-    assert cost.step_macs(SHAPES, {}) == 2 * 3600 + 3 * 7200 + 3 * 80
-    assert cost.step_macs(SHAPES, {"middle.weight": 10}) == 2 * 3600 + 3 * 250 + 3 * 80
-    with_dense_gradients = cost.step_macs(SHAPES, {"middle.weight": 10}, dense_gradients=True)
+    assert cost.step_macs(USES, {}) == 2 * 3600 + 3 * 7200 + 3 * 80
+    assert cost.step_macs(USES, {"middle.weight": 10}) == 2 * 3600 + 3 * 250 + 3 * 80
+    with_dense_gradients = cost.step_macs(USES, {"middle.weight": 10}, dense_gradients=True)
     assert with_dense_gradients == 2 * 3600 + (250 + 250 + 7200) + 3 * 80
 
 
@@ -58,28 +67,34 @@ def test_a_run_by_hand():
         cost.Segment(begin=3, end=10, counts={"middle.weight": 10}),
     ]
     sparse = [7440 + 75 * kept for kept in (20, 10)]
-    expected = 2 * (3 * sparse[0] + (7200 - 500) + 7 * sparse[1])
-    assert cost.macs(SHAPES, parts, batch_size=2) == expected
-    assert cost.peak_density(SHAPES, parts) == (36 + 20 + 80) / (36 + 288 + 80)
+    assert cost.macs(USES, parts, batch_size=2) == 2 * (3 * sparse[0] + (7200 - 500) + 7 * sparse[1])
 
 
 def test_an_edit_acts_on_the_step_after_it():
-    found = cost.segments(Gradual(sparsity=0.5, every=4, stop=4), SHAPES, 10)
+    found = cost.segments(Gradual(sparsity=0.5, every=4, stop=4), cost.shapes_of(Net(), "unstructured"), 10)
     assert [(part.begin, part.end) for part in found] == [(0, 4), (4, 10)]
-    assert [sum(part.counts.values()) for part in found] == [288, 202 - 116]  # half of 404, less the two dense layers
+    assert [sum(part.counts.values()) for part in found] == [
+        288,
+        202 - 116,
+    ]  # half of 404, less the two dense layers
+
+
+def deep() -> nn.Sequential:
+    """Six layers, four of which may be masked."""
+    return nn.Sequential(*(nn.Linear(12, 12) for _ in range(6)))
 
 
 def trained(method: Method, steps: int) -> list[dict[str, int]]:
-    """The kept weights of every step of a real run."""
+    """The kept weights of every update of a real run."""
     torch.manual_seed(0)
-    model = Net()
+    model = deep()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     sparsifier = Sparsifier(model, method, optimizer)
     found = []
     for _ in range(steps):
         found.append({name: int(mask.sum()) for name, mask in sparsifier.masks.items()})
         optimizer.zero_grad()
-        model(torch.randn(2, 1, 12, 12)).square().sum().backward()
+        model(torch.randn(2, 12)).square().sum().backward()
         optimizer.step()
     return found
 
@@ -88,9 +103,8 @@ def trained(method: Method, steps: int) -> list[dict[str, int]]:
 def test_the_schedule_says_what_training_does(name):
     method = method_of(name, CONTENDERS[name].settings, 0.5, "unstructured", 50)
     assert method is not None
-    planned = [
-        part.counts for part in cost.segments(method, SHAPES, 50) for _ in range(part.end - part.begin)
-    ]
+    parts = cost.segments(method, cost.shapes_of(deep(), "unstructured"), 50)
+    planned = [part.counts for part in parts for _ in range(part.end - part.begin)]
     assert planned == trained(method, 50)
 
 
@@ -174,11 +188,15 @@ def test_whole_seeds_first():
 def test_rows_and_verdicts_of_made_up_results():
     rows = plan.rows({})
     done = finished(rows, {"rigl": 90.0, "gradual": 89.0})
-    lines = {(row["group"], row["method"]): row for row in collect.collected(rows, [], done, quick=False)["rows"]}
+    lines = {
+        (row["group"], row["method"]): row for row in collect.collected(rows, [], done, quick=False)["rows"]
+    }
     found = lines["95 %", "rigl"]
     assert found["full"]
     assert found["accuracy"] == pytest.approx(90.2)
-    assert found["interval"] == pytest.approx(2.776 * 0.1 * 2.5**0.5 / 5**0.5)  # seeds 0 ... 0.4: a variance of 0.025
+    assert found["interval"] == pytest.approx(
+        2.776 * 0.1 * 2.5**0.5 / 5**0.5
+    )  # seeds 0 ... 0.4: a variance of 0.025
 
 
 def test_a_record_on_disk_is_found_again(tmp_path):
