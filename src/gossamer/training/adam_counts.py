@@ -18,7 +18,7 @@ not the division). A weight leaves the books when beta^tau is below the rounding
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,12 @@ class AdamCounts:
         births.masked_fill_(grown, step if step is not None else 0)
         self.births[name] = births
         self._grown.pop(name, None)
+
+    def move(self, name: str, rewrite: Callable[[Tensor, float], None]) -> None:
+        """The entries of a compact weight change places: `rewrite(tensor, empty)` moves a tensor of its shape in place."""
+        if name in self.births:
+            rewrite(self.births[name], _NEVER)
+            self._grown.pop(name, None)
 
     def correct(self, name: str, weight: Tensor, optimizer: Optimizer, group: Mapping[str, Any]) -> None:
         """After the optimizer's step: turns its update of the grown entries of `weight` into the update of their own counts.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gossamer.training.masks import MaskOwner
+from gossamer.training.stores import Stores
 
 
 class DenseGradients:
@@ -20,13 +20,13 @@ class DenseGradients:
         self._taken: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def take(self, owner: MaskOwner, names: Iterable[str]) -> None:
+    def take(self, owner: Stores, names: Iterable[str]) -> None:
         for name in names:
             gradient = owner.slots[name].weight.grad
             if gradient is None:
                 self._taken.pop(name, None)
                 continue
-            if name not in self._taken or bool(gradient[~owner.kept[name]].any()):
+            if name not in self._taken or owner.has_new_gradient(name, gradient):
                 self._taken[name] = gradient.detach().clone()
 
     def divide(self, scale: Tensor) -> None:

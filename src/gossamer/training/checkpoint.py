@@ -1,16 +1,15 @@
 """What a Sparsifier saves: tensors, numbers, strings, lists and mappings, so that torch.load(weights_only=True) reads it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
 
 from gossamer.errors import CheckpointError
-from gossamer.training.masks import digest_of
 from gossamer.training.reports import EditRecord, LayerChange
 
-VERSION = 1
+VERSION = 2
 _KEYS = {"version", "method", "seed", "step", "event", "peak_kept", "masks", "mask_hash", "births", "history"}
 
 
@@ -23,7 +22,7 @@ class Saved:
     step: int
     event: int
     peak_kept: int
-    masks: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]  # of compact weights: the bytes of their places
     mask_hash: str
     births: Mapping[str, Tensor]  # Adam's step count when an entry was grown
     history: Sequence[EditRecord]
@@ -43,8 +42,14 @@ class Saved:
         }
 
 
-def from_state(state: object, *, method: str, shapes: Mapping[str, tuple[int, ...]]) -> Saved:
-    """The memory in `state`, if it belongs to this method and to weights of these shapes; otherwise CheckpointError."""
+def from_state(
+    state: object,
+    *,
+    method: str,
+    like: Mapping[str, Tensor],
+    digest_of: Callable[[Mapping[str, Tensor]], str],
+) -> Saved:
+    """The memory in `state`, if it belongs to this method and to weights saved as in `like`; otherwise CheckpointError."""
     if not isinstance(state, Mapping) or not state.keys() >= _KEYS:
         keys = (
             ", ".join(str(key) for key in list(state)[:5])
@@ -59,18 +64,19 @@ def from_state(state: object, *, method: str, shapes: Mapping[str, tuple[int, ..
             f"expected a Sparsifier state of version {VERSION}, got {state['version']!r}; install a matching gossamer"
         )
     masks: Mapping[str, Tensor] = state["masks"]
-    missing, unknown = [n for n in shapes if n not in masks], [n for n in masks if n not in shapes]
+    missing, unknown = [n for n in like if n not in masks], [n for n in masks if n not in like]
     if missing or unknown:
         raise CheckpointError(
             "this state belongs to another model or protects other layers: expected masks of "
-            f"{len(shapes)} weights, got {len(masks)}"
+            f"{len(like)} weights, got {len(masks)}"
             + (f"; not in it: {_some(missing)}" if missing else "")
             + (f"; not in this model: {_some(unknown)}" if unknown else "")
         )
     for name, mask in masks.items():
-        if tuple(mask.shape) != shapes[name]:
+        if (mask.shape, mask.dtype) != (like[name].shape, like[name].dtype):
             raise CheckpointError(
-                f"this state belongs to another model: expected a mask of {name!r} of shape {shapes[name]}, got {tuple(mask.shape)}"
+                f"this state belongs to another model, or one of the two is compact: expected for {name!r} {like[name].dtype} of shape "
+                f"{tuple(like[name].shape)}, got {mask.dtype} of shape {tuple(mask.shape)}"
             )
     if digest_of(masks) != state["mask_hash"]:
         raise CheckpointError(

@@ -12,6 +12,8 @@ from gossamer.sparsity.growth import Growth, Random
 from gossamer.sparsity.patterns import Pattern, Shape
 from gossamer.training.edits import CountState, Edit
 
+Outcome = dict[str, Tensor]  # what is decided on rank 0 and sent to all, by kind and weight name
+
 _LAST = float("-inf")
 
 

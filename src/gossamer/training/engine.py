@@ -24,6 +24,8 @@ from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import parse_pattern
 from gossamer.training.arguments import check_arguments
 from gossamer.training.checkpoint import Saved, from_state
+from gossamer.training.compact.checks import check_compact
+from gossamer.training.compact.stores import CompactStores
 from gossamer.training.copies import Average, find_copies
 from gossamer.training.counting import check_reachable
 from gossamer.training.editor import Editor
@@ -37,6 +39,7 @@ from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary, early_end
 from gossamer.training.stages import StagePosition, position_at, restarts_at
 from gossamer.training.steps import StepCalls
+from gossamer.training.stores import Stores
 
 
 class Sparsifier:
@@ -70,7 +73,7 @@ class Sparsifier:
     ) -> None:
         """`layers` narrows what is masked (names, wildcards); `ema` are averaged copies of the model that are masked too; `masks` are the
         masks of a method with initial="given"; `adam_counts` is "per_weight" (a grown weight has its own step count in Adam's bias
-        correction) or "shared" (torch's count for the whole tensor)."""
+        correction) or "shared" (torch's count for the whole tensor). Of a model with compact layers these are edited, and nothing else."""
         check_arguments(model, method, seed, protect, masks, adam_counts)
         self.method = method
         self.pattern = parse_pattern(method.pattern)
@@ -86,22 +89,28 @@ class Sparsifier:
         slots = {**chosen.masked, **{name: slot for name, (slot, _) in chosen.dense.items()}}
         shapes = {
             name: LayerShape(
-                weight=tuple(slots[name].weight.shape),
+                weight=slots[name].shape,
                 dense=chosen.dense[name][1] if name in chosen.dense else None,
             )
             for name in find_weights(model)
         }
         check_reachable(method, self.pattern, shapes)
-        self._owner = MaskOwner(chosen.masked)
+        self._owner: Stores
+        if chosen.compact:
+            check_compact(method, self.pattern, shapes, chosen.masked, masks)
+            self._owner = CompactStores(chosen.masked)
+        else:
+            self._owner = MaskOwner(chosen.masked)
+        self._copies = find_copies(ema, chosen.masked)
         self._editor = Editor(
             method,
             self.pattern,
             self._owner,
             shapes,
+            copies=self._copies,
             seed=seed,
             per_weight_counts=adam_counts == "per_weight",
         )
-        self._copies = find_copies(ema, chosen.masked)
         self._optimizer: Optimizer | None = None
         self._last_optimizer: weakref.ref[Optimizer] | None = None
         self._followed: tuple[Tensor, ...] = ()  # the parameters that the optimizer was found to hold
@@ -251,7 +260,7 @@ class Sparsifier:
             step=self.step,
             event=editor.event,
             peak_kept=editor.peak_kept,
-            masks=self.masks,
+            masks=self._owner.saved(),
             mask_hash=self._owner.digest(),
             births=editor.adam.births if editor.adam is not None else {},
             history=editor.history,
@@ -263,7 +272,8 @@ class Sparsifier:
         saved = from_state(
             state,
             method=repr(self.method),
-            shapes={name: tuple(mask.shape) for name, mask in self.masks.items()},
+            like=self._owner.saved(),
+            digest_of=self._owner.digest_of_saved,
         )
         self.step, editor = saved.step, self._editor
         editor.seed, editor.event, editor.peak_kept, editor.history = (
@@ -278,7 +288,7 @@ class Sparsifier:
         self._loaded.give_back()
         self._loaded.note(self._owner.slots)
         for name, mask in saved.masks.items():
-            self._owner.put(name, mask)
+            self._owner.load(name, mask)
         editor.digest()
         self._owner.mask_weights()
         self._state_dirty = True
@@ -345,9 +355,12 @@ class Sparsifier:
 
     def _start(self, masks: Mapping[str, Tensor] | None) -> None:
         """The masks before the first step: those given, then the edits at step 0. Optimizer state is not touched before a step."""
-        if masks is not None:
-            put_given(self._owner, masks, self.pattern)
-        self._editor.run(0, None)
+        if isinstance(self._owner, MaskOwner):
+            if masks is not None:
+                put_given(self._owner, masks, self.pattern)
+            self._editor.run(0, None)
+        else:
+            self._editor.adopt_start()
         self._editor.digest()
         self._editor.note_kept(start=True)
         self._loaded.note(self._owner.slots)

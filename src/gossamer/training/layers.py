@@ -8,6 +8,7 @@ those of the dense model: `torch.compile` and data-parallel wrappers leave no tr
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -22,6 +23,18 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
 
 
+@runtime_checkable
+class HoldsValues(Protocol):
+    """A compact layer: its parameter is the kept values of a weight, its buffer their places."""
+
+    values: nn.Parameter
+    places: torch.Tensor
+    pattern: str
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Slot:
     """A place in the model that holds a weight. The parameter is asked for anew each time: loaders and wrappers may replace it."""
@@ -32,8 +45,14 @@ class Slot:
 
     @property
     def weight(self) -> torch.Tensor:
+        """The parameter; of a compact layer its values."""
         tensor: torch.Tensor = getattr(self.module, self.attribute)
         return tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the dense weight."""
+        return tuple(self.module.weight_shape if isinstance(self.module, HoldsValues) else self.weight.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +61,11 @@ class Chosen:
 
     masked: dict[str, Slot]
     dense: dict[str, tuple[Slot, str]]
+
+    @property
+    def compact(self) -> bool:
+        """True for a model with compact layers: these are what is masked."""
+        return any(isinstance(slot.module, HoldsValues) for slot in self.masked.values())
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -67,18 +91,21 @@ def find_weights(model: nn.Module) -> dict[str, Slot]:
             continue  # a compiled part: its inner module comes next, under the same name once cleaned
         path = ".".join(part for part in prefix.split(".") if part and part != "_orig_mod")
         for attribute in _weight_attributes(module):
-            name = f"{path}.{attribute}" if path else attribute
+            weight = "weight" if isinstance(module, HoldsValues) else attribute
+            name = f"{path}.{weight}" if path else weight
             slots[name] = Slot(name=name, module=module, attribute=attribute)
     return slots
 
 
 def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequence[str] | None) -> Chosen:
-    """Which weights of `model` are masked.
+    """Which weights of `model` are masked; of a model with compact layers these, whatever `protect` and `layers` say.
 
     `layers` (weight or module names; wildcards allowed) narrows the choice. A weight named there exactly is wanted by the user: it is
     masked even if it is first, last or depthwise, and an error says so if the pattern does not fit it.
     """
     slots = find_weights(model)
+    if any(isinstance(slot.module, HoldsValues) for slot in slots.values()):
+        return _compact(slots, pattern)
     if isinstance(layers, str):
         raise EngineError(
             f"layers: expected a list of names, got the string {layers!r}; write layers=[{layers!r}]"
@@ -133,9 +160,27 @@ def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequ
     return Chosen(masked=masked, dense=dense)
 
 
+def _compact(slots: dict[str, Slot], pattern: Pattern) -> Chosen:
+    """Of a model with compact layers these are edited: which they are was chosen when they were made."""
+    masked, dense = {}, {}
+    for name, slot in slots.items():
+        if not isinstance(slot.module, HoldsValues):
+            dense[name] = (slot, "dense beside compact layers")
+            continue
+        if slot.module.pattern != str(pattern):
+            raise EngineError(
+                f"{name!r} is compact with the pattern {slot.module.pattern}, and the method has {pattern}: expected one pattern; "
+                "make the layers by compact_(model, method)"
+            )
+        masked[name] = slot
+    return Chosen(masked=masked, dense=dense)
+
+
 def _weight_attributes(module: nn.Module) -> tuple[str, ...]:
     if isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
         return ("weight",)
+    if isinstance(module, HoldsValues):
+        return ("values",)
     if isinstance(module, nn.MultiheadAttention):
         projections = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
         return tuple(name for name in projections if getattr(module, name, None) is not None)

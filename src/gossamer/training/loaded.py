@@ -9,20 +9,22 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from gossamer.training.masks import MaskOwner
+from gossamer.training.stores import Stores
 
 
 class LoadedWeights:
     """Copies of weights from before they were masked, by name; empty after every step."""
 
-    def __init__(self, owner: MaskOwner) -> None:
+    def __init__(self, owner: Stores) -> None:
         self._owner = owner
         self._values: dict[str, Tensor] = {}
 
     def note(self, names: Iterable[str]) -> None:
         """Remembers these weights as they are now: call it before masking them."""
         for name in names:
-            self._values[name] = self._owner.slots[name].weight.detach().clone()
+            snapshot = self._owner.snapshot(name)
+            if snapshot is not None:
+                self._values[name] = snapshot
 
     def give_back(self) -> None:
         """Undoes the masking of remembered weights, except of those that somebody has written since."""

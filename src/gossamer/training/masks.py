@@ -1,11 +1,10 @@
-"""The mask owner: the only code that writes a masked weight, its gradient or its optimizer state.
+"""The mask owner: the only code that writes a masked weight, its gradient or its optimizer state. The masked kind of `stores.Stores`.
 
 A mask is bool, True = kept, and has the shape of its weight. What is dropped is exactly +0.0 afterwards, whatever stood there: values
 are filled, not multiplied, because 0 * inf and 0 * nan are nan, and because a negative weight times zero is -0.0.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -13,10 +12,18 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, PatternError
+from gossamer.sparsity.criteria import Criterion, View
 from gossamer.sparsity.patterns import Pattern
-from gossamer.sparsity.view import as_matrix
+from gossamer.sparsity.view import as_matrix, from_matrix
+from gossamer.training.adam_counts import AdamCounts
+from gossamer.training.copies import Copy
+from gossamer.training.decisions import Outcome, decide_edit
+from gossamer.training.digests import digest_of_positions
+from gossamer.training.edits import CountState, Edit
 from gossamer.training.layers import Slot
-from gossamer.training.optimizers import state_tensors
+from gossamer.training.optimizers import state_tensors, support_for
+from gossamer.training.reports import LayerChange
+from gossamer.training.stores import Gradients
 
 
 class MaskOwner:
@@ -41,6 +48,17 @@ class MaskOwner:
 
     def num_kept(self, name: str) -> int:
         return int(self._kept[name].sum())
+
+    def saved(self) -> Mapping[str, Tensor]:
+        """What a checkpoint holds of every weight: its mask."""
+        return self.kept
+
+    def load(self, name: str, saved: Tensor) -> None:
+        self.put(name, saved)
+
+    def snapshot(self, name: str) -> Tensor | None:
+        """A copy of a weight as it is, for `restore`."""
+        return self.slots[name].weight.detach().clone()
 
     def put(self, name: str, mask: Tensor) -> None:
         """Replaces a mask. It is stored on the device and in the memory layout of its weight, so that filling is one plain pass."""
@@ -70,20 +88,87 @@ class MaskOwner:
                 tensor.masked_fill_(dropped, 0)
 
     @torch.no_grad()
-    def mask_copies(self, copies: Iterable[Callable[[str], Tensor]]) -> None:
-        """Masks averaged copies of the weights, each a function from weight name to the tensor of now."""
-        for tensor_of in copies:
+    def mask_copies(self, copies: Iterable[Copy]) -> None:
+        """Masks averaged copies of the weights."""
+        for copy in copies:
             for name, dropped in self._current():
-                tensor = tensor_of(name)
+                tensor = copy.tensor(name)
                 tensor.masked_fill_(dropped.to(tensor.device), 0.0)
 
+    # Edits.
+
+    def has_new_gradient(self, name: str, gradient: Tensor) -> bool:
+        """True if a backward pass has written this gradient since it was masked: a dropped place is not zero."""
+        return bool(gradient[~self._kept[name]].any())
+
+    def decide(
+        self,
+        edit: Edit,
+        patterns: Mapping[str, Pattern],
+        state: CountState,
+        generator: torch.Generator,
+        gradients: Gradients | None,
+    ) -> Outcome:
+        views = {name: self._view(name, gradients) for name in state.scope}
+        outcome = {}
+        for name, decision in decide_edit(edit, patterns, views, state, generator).items():
+            shape = tuple(self.slots[name].weight.shape)
+            outcome[f"mask/{name}"] = from_matrix(decision.mask, shape)
+            outcome[f"fresh/{name}"] = from_matrix(decision.fresh, shape)
+        return outcome
+
+    def outcome_like(self) -> Outcome:
+        return {f"{kind}/{name}": kept for name, kept in self._kept.items() for kind in ("mask", "fresh")}
+
     @torch.no_grad()
-    def start_entries(self, name: str, where: Tensor, values: Tensor, optimizer: Optimizer | None) -> None:
-        """Gives the entries `where` (bool, weight shape) of a weight the `values` there, and zero optimizer state: a fresh start."""
+    def apply(
+        self,
+        name: str,
+        outcome: Mapping[str, Tensor],
+        edit: Edit,
+        optimizer: Optimizer | None,
+        adam: AdamCounts | None,
+        copies: Iterable[Copy],
+    ) -> LayerChange:
+        """Grown entries get their first value, empty state and a birth. Averaged copies are masked after every step, not here."""
+        before, mask, fresh = self._kept[name], outcome[f"mask/{name}"], outcome[f"fresh/{name}"]
         weight = self.slots[name].weight
-        weight.copy_(torch.where(where, values, weight))
-        for tensor in state_tensors(optimizer, weight) if optimizer is not None else ():
-            tensor.masked_fill_(where, 0)
+        regrown = before & fresh
+        dropped = (before & ~mask) | regrown
+        if bool(fresh.any()):
+            view, grown = self._view(name), as_matrix(fresh)
+            values = torch.zeros_like(view.weight)
+            values[grown] = edit.fill(view, grown).to(values.dtype)
+            weight.copy_(torch.where(fresh, from_matrix(values, tuple(weight.shape)), weight))
+            for tensor in state_tensors(optimizer, weight) if optimizer is not None else ():
+                tensor.masked_fill_(fresh, 0)
+        if adam is not None and optimizer is not None and support_for(optimizer).counts == "adam":
+            adam.record(name, weight, optimizer, grown=fresh, dropped=dropped)
+        self.put(name, mask)
+        return LayerChange(
+            dropped=int(dropped.sum()),
+            grown=int(fresh.sum()),
+            regrown=int(regrown.sum()),
+            num_kept=int(mask.sum()),
+        )
+
+    def ranking_scores(
+        self, criterion: Criterion, names: Sequence[str], gradients: Gradients | None
+    ) -> dict[str, Tensor]:
+        """The scores of active entries, -inf elsewhere, as matrices: what a global ranking compares."""
+        scores = {}
+        for name in names:
+            view = self._view(name, gradients)
+            scores[name] = criterion(view, int(view.mask.sum())).masked_fill(~view.mask, float("-inf"))
+        return scores
+
+    def _view(self, name: str, gradients: Gradients | None = None) -> View:
+        weight = self.slots[name].weight.detach()
+        return View(
+            weight=as_matrix(weight),
+            mask=as_matrix(self._kept[name]),
+            gradient=None if gradients is None else as_matrix(gradients(name, weight)),
+        )
 
     @torch.no_grad()
     def restore(self, values: Mapping[str, Tensor]) -> None:
@@ -103,6 +188,9 @@ class MaskOwner:
         """SHA-256 of all masks, in order of name: the same on every rank, device and memory layout."""
         return digest_of(self._kept)
 
+    def digest_of_saved(self, saved: Mapping[str, Tensor]) -> str:
+        return digest_of(saved)
+
     def _current(self) -> list[tuple[str, Tensor]]:
         """Names and dropped entries, moved first where a weight has changed its device or layout."""
         for name, dropped in self._dropped.items():
@@ -120,11 +208,9 @@ def _placed(mask: Tensor, weight: Tensor) -> Tensor:
 
 def digest_of(masks: Mapping[str, Tensor]) -> str:
     """SHA-256 of masks, in order of name."""
-    digest = hashlib.sha256()
-    for name in sorted(masks):
-        digest.update(name.encode())
-        digest.update(masks[name].cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return digest_of_positions(
+        (name, as_matrix(masks[name]).flatten().nonzero().flatten()) for name in sorted(masks)
+    )
 
 
 def put_given(owner: MaskOwner, masks: Mapping[str, Tensor], pattern: Pattern) -> None:

@@ -45,14 +45,10 @@ def decide(compute: Callable[[], Masks], like: Mapping[str, Tensor]) -> Masks:
         raise EngineError("rank 0 could not decide the masks; its own error says why")
     for name, changed in zip(names, flags[1:].tolist(), strict=True):
         if changed:
-            mask = (
-                masks[name]
-                if name in masks
-                else torch.empty(like[name].shape, dtype=torch.bool, device=like[name].device)
-            )
-            sent = mask.to(torch.uint8).contiguous()
+            tensor = masks[name] if name in masks else torch.empty_like(like[name], requires_grad=False)
+            sent = tensor.to(torch.uint8 if tensor.dtype == torch.bool else tensor.dtype).contiguous()
             dist.broadcast(sent, src=0)
-            masks[name] = sent.bool()
+            masks[name] = sent.to(tensor.dtype)
     return masks
 
 

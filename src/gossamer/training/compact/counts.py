@@ -14,14 +14,16 @@ from gossamer.training.edits import CountState, Edit, Shapes, names_in
 from gossamer.training.methods.method import Method
 
 
-def after_edit(edit: Edit, state: CountState) -> dict[str, int]:
-    """Entries of the weights in scope after an edit: no more than `drop_to`, then at least `grow_to`."""
+def after_drop(edit: Edit, state: CountState) -> dict[str, int]:
+    """Entries of the weights in scope after the drop of an edit: no more than `drop_to`."""
     drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
+    return {name: min(state.num_kept[name], drop_to.get(name, state.num_kept[name])) for name in state.scope}
+
+
+def after_edit(edit: Edit, state: CountState) -> dict[str, int]:
+    """Entries of the weights in scope after an edit: those of the drop, and no less than `grow_to`."""
     grow_to = edit.grow_to(state) if edit.grow_to is not None else {}
-    return {
-        name: max(min(state.num_kept[name], drop_to.get(name, state.num_kept[name])), grow_to.get(name, 0))
-        for name in state.scope
-    }
+    return {name: max(kept, grow_to.get(name, 0)) for name, kept in after_drop(edit, state).items()}
 
 
 def state_of(
@@ -52,8 +54,12 @@ def no_ranking(names: Sequence[str] = (), total: int = 0) -> NoReturn:
     )
 
 
-def peak_counts(method: Method, pattern: Pattern, shapes: Shapes) -> dict[str, int]:
+def peak_counts(
+    method: Method, pattern: Pattern, shapes: Shapes, start: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """The largest number of entries that each weight holds between two edits, from step 0 to the method's last edit.
+
+    `start` are the counts before step 0; None: whole weights.
 
     >>> from gossamer.sparsity.costs import LayerShape
     >>> from gossamer.sparsity.patterns import parse_pattern
@@ -61,7 +67,7 @@ def peak_counts(method: Method, pattern: Pattern, shapes: Shapes) -> dict[str, i
     >>> peak_counts(SET(sparsity=0.9, every=10, stop=100), parse_pattern("unstructured"), {"w": LayerShape(weight=(10, 20))})
     {'w': 20}
     """
-    num_kept = {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
+    num_kept = dict(start or {name: shape.numel for name, shape in shapes.items() if shape.dense is None})
     peak: dict[str, int] = {}
     for step in range(method.last_edit + 1):
         for edit in method.edits_at(step):

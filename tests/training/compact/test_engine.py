@@ -1,0 +1,238 @@
+"""The Sparsifier on compact layers: the masked engine, step by step, in the memory of the kept values."""
+
+import copy
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gossamer.errors import EngineError
+from gossamer.training import SET, Gradual, Method, RigL, Sparsifier, Static
+from gossamer.training.compact import SparseLinear, compact_, dense_state_dict, peak_counts
+from tests.training.compact.helpers import BATCH, loss_of, net
+from tests.training.helpers import NOTHING
+
+OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.003),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.003, amsgrad=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01, initial_accumulator_value=0.1),
+}
+
+
+def exchange(pattern: str = "unstructured", **settings: Any) -> Method:
+    return SET(**{"sparsity": 0.6, "every": 7, "stop": 190, "pattern": pattern, **settings})
+
+
+class Pair:
+    """The same run twice: masked and compact."""
+
+    def __init__(
+        self, method: Method, optimizer: str, *, dtype: torch.dtype = torch.float64, kind: str = "mlp"
+    ) -> None:
+        self.dense = net(kind).to(dtype)
+        self.model = copy.deepcopy(self.dense)
+        self.report = compact_(self.model, method, seed=5, protect=NOTHING)
+        self.optimizers = [OPTIMIZERS[optimizer](m.parameters()) for m in (self.dense, self.model)]
+        self.masked = Sparsifier(self.dense, method, self.optimizers[0], seed=5, protect=NOTHING)
+        self.compact = Sparsifier(self.model, method, self.optimizers[1], seed=5)
+        self.step = 0
+
+    def train(self, steps: int = 1) -> tuple[float, float]:
+        losses = (0.0, 0.0)
+        for _ in range(steps):
+            found = []
+            for model, optimizer in zip((self.dense, self.model), self.optimizers, strict=True):
+                loss = loss_of(model, self.step)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                found.append(loss.item())
+            self.step += 1
+            losses = found[0], found[1]
+        return losses
+
+
+CASES = [
+    *((exchange(), optimizer) for optimizer in OPTIMIZERS),
+    (exchange("block:2x2", exclude_dropped=True), "adam"),
+    (exchange("2:4", sparsity=None, drop_fraction=0.5), "adamw"),
+    (exchange("gs:4,1"), "momentum"),
+]
+
+
+@pytest.mark.parametrize(("method", "optimizer"), CASES)
+def test_compact_equals_masked_over_200_steps_with_mutations(method: Method, optimizer: str) -> None:
+    pair = Pair(method, optimizer)
+    for step in range(200):
+        masked, compact = pair.train()
+        assert abs(masked - compact) <= 1e-10, step
+        assert pair.masked.history[-1] == pair.compact.history[-1]
+    assert len(pair.masked.history) == 28
+    assert sum(record.grown for record in pair.compact.history) > 100
+    for name, mask in pair.masked.masks.items():
+        assert torch.equal(mask, pair.compact.masks[name])
+    state = dense_state_dict(pair.model)
+    for name, tensor in pair.dense.state_dict().items():
+        torch.testing.assert_close(state[name], tensor, rtol=1e-9, atol=1e-11)
+
+
+def test_compact_equals_masked_in_float32_until_the_first_edit() -> None:
+    pair = Pair(exchange(every=20), "adam", dtype=torch.float32)
+    for _ in range(20):
+        masked, compact = pair.train()
+        assert abs(masked - compact) <= 1e-5
+
+
+def test_parameter_shape_and_storage_stay_through_edits_and_the_room_is_zero() -> None:
+    pair = Pair(exchange(every=1), "adam")
+    parameters = dict(pair.model.named_parameters())
+    pointers = {name: p.data_ptr() for name, p in parameters.items()}
+    pair.train(5)
+    for name, parameter in pair.model.named_parameters():
+        assert parameter is parameters[name]
+        assert parameter.data_ptr() == pointers[name]
+    assert pair.compact.finalize().zeroed == 0
+
+
+def test_a_grown_entry_starts_at_zero_with_empty_state() -> None:
+    pair = Pair(exchange(every=3), "adam")
+    layer = pair.model[2]
+    assert isinstance(layer, SparseLinear)
+    pair.train(2)
+    before, old = layer.positions(), dict(zip(layer.positions().tolist(), layer.values.tolist(), strict=True))
+    pair.train(1)
+    after, state = layer.positions(), pair.optimizers[1].state[layer.values]
+    fresh = ~torch.isin(after, before)
+    assert fresh.sum() > 0
+    for tensor in (layer.values, state["exp_avg"], state["exp_avg_sq"]):
+        assert tensor[fresh].tolist() == [0.0] * int(fresh.sum())
+    survivor = int((~fresh).nonzero()[0])
+    assert int(after[survivor]) in old
+    assert state["exp_avg"][survivor] != 0
+
+
+def test_averaged_copies_move_with_the_weights() -> None:
+    method = exchange(every=2)
+    model = net("mlp").double()
+    compact_(model, method, protect=NOTHING)
+    average = copy.deepcopy(model)
+    by_name = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    Sparsifier(model, method, optimizer, ema=[average, by_name])
+    dense = {
+        name: layer.dense_weight()
+        for name, layer in average.named_modules()
+        if isinstance(layer, SparseLinear)
+    }
+    for step in range(2):
+        optimizer.zero_grad()
+        loss_of(model, step).backward()
+        optimizer.step()
+    for name, weight in dense.items():
+        ours, averaged = model.get_submodule(name), average.get_submodule(name)
+        assert isinstance(ours, SparseLinear)
+        assert isinstance(averaged, SparseLinear)
+        assert torch.equal(ours.places, averaged.places)
+        expected = weight * ours.mask()
+        expected[ours.mask() & (ours.dense_weight() == 0)] = 0  # grown now, perhaps where it was dropped
+        assert torch.equal(averaged.dense_weight(), expected)
+        assert torch.equal(by_name[f"{name}.values"], averaged.values)
+
+
+def test_resume_is_bit_equal_in_any_order_of_loading() -> None:
+    def run(model: nn.Module, optimizer: Optimizer, begin: int, end: int) -> None:
+        for step in range(begin, end):
+            optimizer.zero_grad()
+            loss_of(model, step).backward()
+            optimizer.step()
+
+    def start(seed: int) -> tuple[nn.Module, Optimizer, Sparsifier]:
+        model = net("mlp")
+        compact_(model, exchange(every=3), seed=seed, protect=NOTHING)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        return model, optimizer, Sparsifier(model, exchange(every=3), optimizer, seed=seed)
+
+    model, optimizer, sparsifier = start(1)
+    run(model, optimizer, 0, 10)
+    file = io.BytesIO()
+    torch.save([model.state_dict(), optimizer.state_dict(), sparsifier.state_dict()], file)
+    run(model, optimizer, 10, 20)
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)):
+        again, parts = start(2), []
+        file.seek(0)
+        parts = torch.load(file, weights_only=True)
+        for which in order:
+            again[which].load_state_dict(parts[which])
+        run(again[0], again[1], 10, 20)
+        assert again[2].history == sparsifier.history
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(again[0].state_dict()[name], tensor), name
+        assert again[2].state_dict()["mask_hash"] == sparsifier.state_dict()["mask_hash"]
+
+
+def test_edits_never_make_a_tensor_of_the_size_of_the_weight() -> None:
+    """2^17 x 2^17: a dense bool mask alone would be 16 GiB."""
+    method = SET(sparsity=1 - 2e5 / 2**34, every=1, stop=9, allocation="uniform")
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(1 << 17, 1 << 17, bias=False))
+    compact_(model, method, protect=NOTHING)
+    optimizer = torch.optim.Adam(model.parameters())
+    sparsifier = Sparsifier(model, method, optimizer)
+    before = sparsifier.state_dict()["mask_hash"]
+    x = torch.ones(1, 1 << 17)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(x).pow(2).sum().backward()
+        optimizer.step()
+    assert sparsifier.history[-1].grown == 60_000
+    assert sparsifier.state_dict()["mask_hash"] != before
+    assert sparsifier.summary().num_kept == 200_000
+
+
+def test_the_peak_is_reserved_once() -> None:
+    from gossamer.sparsity.costs import LayerShape
+    from gossamer.sparsity.patterns import parse_pattern
+
+    shapes = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(10, 10), dense="protected")}
+    assert peak_counts(SET(sparsity=0.3, every=2, stop=9), parse_pattern("unstructured"), shapes) == {"a": 40}
+    assert peak_counts(Gradual(sparsity=0.3, every=2, stop=9), parse_pattern("unstructured"), shapes) == {
+        "a": 100
+    }
+
+
+def layers(method: Method, **settings: Any) -> nn.Sequential:
+    model = net("mlp")
+    compact_(model, method, protect=NOTHING, **settings)
+    return model
+
+
+def test_methods_that_need_dense_tensors_are_refused_with_what_to_do() -> None:
+    model = layers(RigL(sparsity=0.6, every=7, stop=90))
+    with pytest.raises(EngineError, match="gradient of absent weights"):
+        Sparsifier(model, RigL(sparsity=0.6, every=7, stop=90))
+    Sparsifier(model, RigL(sparsity=0.6, every=7, stop=90, grow="random"))
+
+
+def test_layers_that_do_not_fit_the_method_are_refused() -> None:
+    model = layers(Static(sparsity=0.6))
+    with pytest.raises(EngineError, match="expected equal numbers"):
+        Sparsifier(model, exchange(sparsity=0.5))
+    with pytest.raises(EngineError, match="compact with the pattern unstructured"):
+        Sparsifier(model, exchange("block:2x2"))
+    with pytest.raises(EngineError, match="another Sparsifier"):
+        (Sparsifier(model, exchange()), Sparsifier(model, exchange()))
+    mask = torch.ones(8, 6, dtype=torch.bool)
+    with pytest.raises(EngineError, match="whose places are the masks"):
+        Sparsifier(layers(Static(sparsity=0.6)), Static(initial="given"), masks={"0.weight": mask})
+
+
+def test_batches_are_deterministic() -> None:
+    a: Tensor = loss_of(net("mlp"), 3)
+    assert float(a) == float(loss_of(net("mlp"), 3))
+    assert BATCH > 16
