@@ -232,7 +232,3 @@ def test_layers_that_do_not_fit_the_method_are_refused() -> None:
         Sparsifier(layers(Static(sparsity=0.6)), Static(initial="given"), masks={"0.weight": mask})
 
 
-def test_batches_are_deterministic() -> None:
-    a: Tensor = loss_of(net("mlp"), 3)
-    assert float(a) == float(loss_of(net("mlp"), 3))
-    assert BATCH > 16
