@@ -20,6 +20,7 @@ def example(step: int) -> Checkpoint:
         model={"w": torch.arange(3.0)},
         optimizer={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
         sparsifier=None,
+        accounting={},
         random=torch.get_rng_state(),
     )
 
@@ -62,7 +63,7 @@ def test_a_cut_off_file_is_named(tmp_path, size):
 @pytest.mark.parametrize("values", [[1], {"version": 99}, {"model": {}}])
 def test_what_is_no_checkpoint_of_a_run(tmp_path, values):
     torch.save(values, tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointError, match="version 1"):
+    with pytest.raises(CheckpointError, match="version 2"):
         checkpoint.load(tmp_path / "checkpoint.pt")
 
 

@@ -17,7 +17,7 @@ import torch
 from gossamer.errors import CheckpointError, GossamerError
 from gossamer.files import write_atomic
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Checkpoint:
 
     recipe: resolved, as YAML text. step: optimizer steps done. loss_sum: of the steps since the epoch began. seconds: of
     training so far, over all sittings. random: state of torch's generator. sparsifier: None for dense training.
+    accounting: costs so far, and the sieve.
     """
 
     recipe: str
@@ -35,6 +36,7 @@ class Checkpoint:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     sparsifier: dict[str, Any] | None
+    accounting: dict[str, Any]
     random: torch.Tensor
 
 

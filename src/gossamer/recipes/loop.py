@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gossamer.errors import GossamerError, RecipeError
 from gossamer.export import load_model
 from gossamer.recipes import checkpoint, outcome
+from gossamer.recipes.accounting import Accounting
 from gossamer.recipes.checkpoint import Checkpoint
 from gossamer.recipes.foreseen import Foreseen, foreseen
 from gossamer.recipes.progress import Progress, Watcher
@@ -29,8 +30,9 @@ from gossamer.recipes.schema import Optimizer, Training
 from gossamer.recipes.validate import Plan
 from gossamer.runtime.threads import check_threads
 from gossamer.tasks import task
-from gossamer.tasks.images import ImageData, Integers, epoch_order
+from gossamer.tasks.images import ImageData, Integers
 from gossamer.training import Sparsifier
+from gossamer.training.sieve import SieveReport
 
 LOG_EVERY = 10
 """Optimizer steps between two lines of the metrics."""
@@ -68,6 +70,15 @@ class Run:
         self.loss_sum = 0.0
         self.seconds = 0.0
         self.accuracy: float | None = None
+        self.removal: SieveReport | None = None
+        self.books = Accounting(
+            plan,
+            data,
+            self.model,
+            self.optimizer,
+            self.sparsifier,
+            lambda indices: self._forward(indices, 0)[0],
+        )
         self._measured: tuple[int, tuple[float, float]] | None = None
         self._order: tuple[int, Integers] | None = None
 
@@ -75,6 +86,11 @@ class Run:
     def density(self) -> float:
         """Kept weights over all weights of linear and convolution layers."""
         return 1.0 if self.sparsifier is None else 1.0 - self.sparsifier.sparsity
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run; a sieve makes them fewer when it removes."""
+        return self.books.calendar.num_steps
 
     def state(self) -> Checkpoint:
         """Everything that the rest of the run depends on."""
@@ -86,6 +102,7 @@ class Run:
             model=self.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
             sparsifier=None if self.sparsifier is None else dict(self.sparsifier.state_dict()),
+            accounting=self.books.state(),
             random=torch.get_rng_state(),
         )
 
@@ -95,40 +112,52 @@ class Run:
         self.optimizer.load_state_dict(saved.optimizer)
         if self.sparsifier is not None:
             self.sparsifier.load_state_dict(saved.sparsifier or {})
+        self.books.restore(saved.accounting)
         torch.set_rng_state(saved.random)
         self.step, self.loss_sum, self.seconds = saved.step, saved.loss_sum, saved.seconds
 
     def one_step(self) -> float:
         """One optimizer step; returns its loss."""
         plan, train = self.plan, self.train
-        epoch, position = divmod(self.step, plan.steps_per_epoch)
+        epoch, position, length = self.books.calendar.place(self.step)
         if position == 0:
             self.loss_sum = 0.0
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, epoch_order(len(self.data.train), seed=plan.recipe.seed, epoch=epoch)
+            self._order = epoch, self.books.order(epoch)
         indices = self._order[1][position * train.batch_size : (position + 1) * train.batch_size]
-        images, labels = plan.task.training_batch(
-            self.data, indices, train.augment, seed=plan.recipe.seed, epoch=epoch
-        )
         stages = () if self.sparsifier is None else self.sparsifier.stages
-        rate = train.optimizer.lr * staged_factor_at(train.rate, stages, self.step, plan.num_steps)
+        rate = train.optimizer.lr * staged_factor_at(
+            train.rate, stages, self.books.calendar.full_step(self.step), plan.num_steps
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        with self._precision():
-            logits = self.model(self._placed(images))
-        loss = task.loss(logits.float(), labels.to(self.device), label_smoothing=train.label_smoothing)
+        loss, logits, labels = self._forward(indices, epoch)
         loss.backward()  # type: ignore[no-untyped-call]
         if train.clip_norm is not None:
             if self.sparsifier is not None:
                 self.sparsifier.mask_gradients()
             nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm)
         self.optimizer.step()
+        self.books.after_step(indices, logits, labels)
         value = loss.item()
         self.step += 1
         self.loss_sum += value
+        if position + 1 == length:
+            self.removal = self.books.end_epoch()
         return value
+
+    def _forward(self, indices: Integers, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, logits and labels of training images as this epoch sees them."""
+        images, labels = self.plan.task.training_batch(
+            self.data, indices, self.train.augment, seed=self.plan.recipe.seed, epoch=epoch
+        )
+        labels = labels.to(self.device)
+        with self._precision():
+            logits = self.model(self._placed(images))
+        loss = task.loss(logits.float(), labels, label_smoothing=self.train.label_smoothing)
+        return loss, logits, labels
 
     def measure(self) -> tuple[float, float]:
         """Accuracy and mean loss on the test images, as the model is now."""
@@ -171,10 +200,21 @@ def train(plan: Plan, folder: RunFolder, watcher: Watcher, stop: Callable[[], bo
         saved = folder.begin(plan.recipe)
         if saved is not None:
             run.restore(saved)
-            watcher.say(f"resuming {folder.path} at step {run.step} of {plan.num_steps}")
+            watcher.say(f"resuming {folder.path} at step {run.step} of {run.num_steps}")
         try:
             _train_to_the_end(run, folder, watcher, stop)
-            result = outcome.finish(run.model, run.sparsifier, plan, folder, run.measure(), run.seconds)
+            sieve = run.books.sieve
+            result = outcome.finish(
+                run.model,
+                run.sparsifier,
+                plan,
+                folder,
+                run.measure(),
+                run.seconds,
+                steps=run.step,
+                books=run.books.result(),
+                removed=None if sieve is None else sieve.removed,
+            )
         finally:
             if run.sparsifier is not None:
                 run.sparsifier.detach()
@@ -182,41 +222,43 @@ def train(plan: Plan, folder: RunFolder, watcher: Watcher, stop: Callable[[], bo
 
 
 def _train_to_the_end(run: Run, folder: RunFolder, watcher: Watcher, stop: Callable[[], bool]) -> None:
-    plan = run.plan
     begun, first_step, earlier = time.monotonic(), run.step, run.seconds
-    while run.step < plan.num_steps:
+    while run.step < run.num_steps:
         loss = run.one_step()
         run.seconds = earlier + time.monotonic() - begun
-        epoch, position = divmod(run.step, plan.steps_per_epoch)
+        epoch, position, _ = run.books.calendar.place(run.step)
         pace = (time.monotonic() - begun) / (run.step - first_step)
         progress = Progress(
             step=run.step,
-            num_steps=plan.num_steps,
+            num_steps=run.num_steps,
             epoch=epoch,
             epochs=run.train.epochs,
             loss=loss,
             density=run.density,
             stage=None if run.sparsifier is None else run.sparsifier.stage,
             accuracy=run.accuracy,
-            seconds_left=pace * (plan.num_steps - run.step),
+            seconds_left=pace * (run.num_steps - run.step),
         )
         watcher.step(progress)
         row = _row(run, progress)
         if position == 0:
-            row["loss"] = run.loss_sum / plan.steps_per_epoch
+            row["loss"] = loss = run.loss_sum / run.books.calendar.place(run.step - 1)[2]
             if epoch % run.train.eval_every == 0 or epoch == run.train.epochs:
                 run.accuracy, row["test_loss"] = run.measure()
                 row["test_accuracy"] = run.accuracy
             run.seconds = earlier + time.monotonic() - begun
             folder.append(row)
             checkpoint.save(run.state(), folder.checkpoint)
-            watcher.epoch(replace(progress, loss=run.loss_sum / plan.steps_per_epoch, accuracy=run.accuracy))
+            if run.removal is not None:
+                watcher.say(f"sieve: {run.removal}")
+                run.removal = None
+            watcher.epoch(replace(progress, loss=loss, accuracy=run.accuracy))
         elif run.step % LOG_EVERY == 0:
             folder.append(row)
-        if stop() and run.step < plan.num_steps:
+        if stop() and run.step < run.num_steps:
             checkpoint.save(run.state(), folder.checkpoint)
             raise Interrupted(
-                f"interrupted at step {run.step} of {plan.num_steps}; the state is saved in {folder.path}"
+                f"interrupted at step {run.step} of {run.num_steps}; the state is saved in {folder.path}"
             )
 
 
@@ -224,11 +266,12 @@ def _row(run: Run, progress: Progress) -> dict[str, object]:
     stage = {} if progress.stage is None else {"stage": progress.stage.index}
     return {
         "step": progress.step,
-        "epoch": progress.step / run.plan.steps_per_epoch,
+        "epoch": run.books.calendar.full_step(progress.step) / run.plan.steps_per_epoch,
         "loss": progress.loss,
         "density": progress.density,
         "learning_rate": run.optimizer.param_groups[0]["lr"],
         "seconds": round(run.seconds, 3),
+        **run.books.row(),
         **stage,
     }
 

@@ -5,11 +5,13 @@ The result is written last, so that its presence means that everything else is t
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
@@ -29,8 +31,13 @@ def finish(
     folder: RunFolder,
     measured: tuple[float, float],
     seconds: float,
+    *,
+    steps: int,
+    books: Mapping[str, object],
+    removed: Tensor | None,
 ) -> dict[str, object]:
-    """Finalize and write model, masks and result. measured: accuracy and loss on the test images."""
+    """Finalize and write model, masks and result. measured: accuracy and loss on the test images. books: costs and memory of the run.
+    removed: indices of images that a sieve has removed."""
     size = num_kept = peak_kept = _dense_counts(model)
     layers: list[dict[str, object]] = []
     kept_whole: list[str] = []
@@ -50,6 +57,10 @@ def finish(
         ]
         kept_whole = [row.name for row in summary.whole]
         write_masks(folder.masks, sparsifier.masks, str(sparsifier.pattern))
+    if removed is not None:
+        content = io.BytesIO()
+        np.save(content, removed.numpy())
+        write_atomic(folder.removed, content.getvalue())
     write_tensors(folder.model, model.state_dict())
     result: dict[str, object] = {
         "recipe": plan.recipe.name,
@@ -59,7 +70,7 @@ def finish(
         "data": plan.recipe.data,
         "quick": plan.recipe.quick,
         "seed": plan.recipe.seed,
-        "steps": plan.num_steps,
+        "steps": steps,
         "epochs": plan.recipe.train.epochs,
         "test_accuracy": measured[0],
         "test_loss": measured[1],
@@ -70,6 +81,7 @@ def finish(
         "peak_kept": peak_kept,
         "layers": layers,
         "kept_whole": kept_whole,
+        **books,
         "seconds": round(seconds, 3),
         "threads": torch.get_num_threads(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

@@ -9,8 +9,9 @@ from gossamer.recipes.schema import Rate
 from gossamer.training.stages import Stage, rate_span
 
 
-def factor_at(rate: Rate, step: int, num_steps: int) -> float:
-    """Fraction of the peak rate for the update number `step` (0-based) out of `num_steps`.
+def factor_at(rate: Rate, step: float, num_steps: int) -> float:
+    """Fraction of the peak rate for the update number `step` (0-based) out of `num_steps`; between two updates of full epochs where a
+    sieve has shortened them.
 
     >>> [round(factor_at(Rate(kind="cosine", warmup=0.5), step, 4), 3) for step in range(4)]
     [0.5, 1.0, 0.854, 0.146]
@@ -29,7 +30,7 @@ def factor_at(rate: Rate, step: int, num_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def staged_factor_at(rate: Rate, stages: Sequence[Stage], step: int, num_steps: int) -> float:
+def staged_factor_at(rate: Rate, stages: Sequence[Stage], step: float, num_steps: int) -> float:
     """The same for a run in stages: `step` and `num_steps` are the run's.
 
     >>> stages = [Stage(name="a", steps=2), Stage(name="b", steps=2)]

@@ -7,6 +7,7 @@ runs/NAME/
   checkpoint.pt       the last saved state
   model.safetensors   the finished weights, keys of the dense model
   masks.safetensors   which of them are kept (absent after dense training)
+  removed.npy         indices of the training images that a sieve has removed (absent without one)
   result.json         the outcome; its presence says that the run is finished
 ```
 """
@@ -57,6 +58,10 @@ class RunFolder:
         return self.path / "masks.safetensors"
 
     @property
+    def removed(self) -> Path:
+        return self.path / "removed.npy"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 
@@ -66,7 +71,15 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove the files of a run, and nothing else. The result goes first: what is half cleared is unfinished."""
-        for file in (self.result, self.checkpoint, self.metrics, self.model, self.masks, self.recipe):
+        for file in (
+            self.result,
+            self.checkpoint,
+            self.metrics,
+            self.model,
+            self.masks,
+            self.removed,
+            self.recipe,
+        ):
             file.unlink(missing_ok=True)
 
     def begin(self, recipe: Recipe) -> Checkpoint | None:

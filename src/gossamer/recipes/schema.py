@@ -12,6 +12,7 @@ from typing import Literal
 
 from gossamer.tasks.images import Augment
 from gossamer.training import Protection
+from gossamer.training.sieve import Sieving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Training:
 
     precision: bf16 computes in bfloat16 under autocast, weights stay float32. clip_norm: largest norm of all gradients together.
     eval_every: epochs between measurements on the test split (the last epoch is always measured; nothing is chosen by them).
+    sieve: removes examples that are never forgotten after its `at_epoch`; the epochs from there on have fewer steps.
     """
 
     epochs: int
@@ -73,6 +75,7 @@ class Training:
     channels_last: bool = True
     augment: Augment = field(default_factory=Augment)
     eval_every: int = 1
+    sieve: Sieving | None = None
 
     def __post_init__(self) -> None:
         _expect(self.epochs >= 1, "epochs", "at least 1", self.epochs)
@@ -89,6 +92,12 @@ class Training:
         _expect(0 <= self.label_smoothing < 1, "label_smoothing", "0 <= x < 1", self.label_smoothing)
         _expect(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "a number above 0", self.clip_norm)
         _expect(self.eval_every >= 1, "eval_every", "at least 1", self.eval_every)
+        _expect(
+            self.sieve is None or self.sieve.at_epoch < self.epochs,
+            "sieve",
+            f"at_epoch below the {self.epochs} epochs of the run",
+            None if self.sieve is None else self.sieve.at_epoch,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

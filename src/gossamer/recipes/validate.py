@@ -10,17 +10,20 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from gossamer.errors import GossamerError, PatternError
+from gossamer.recipes.calendar import calendar_of
 from gossamer.recipes.document import Address, Document, Plain
-from gossamer.recipes.schema import Recipe
+from gossamer.recipes.schema import Recipe, Training
 from gossamer.tasks.catalog import TASKS
 from gossamer.tasks.task import ImageTask
 from gossamer.training.methods import METHODS, Method
 from gossamer.training.methods.method import Steps, stages_of
+from gossamer.training.sieve import Sieving
 
 DENSE = "dense"
 QUICK_EPOCHS, QUICK_IMAGES, QUICK_TEST_IMAGES = 2, 1280, 500
@@ -64,6 +67,9 @@ def plan_of(document: Document, *, quick: bool = False) -> Plan:
         )
     steps_per_epoch = train_images // train.batch_size
     method = _method_of(document, recipe, steps_per_epoch)
+    if method is not None and train.sieve is not None:
+        kept = 1 - train.sieve.most_removed(choice.train_images) / choice.train_images
+        _check_sieve(document, train, train.sieve, method, train_images, kept)
     return Plan(
         recipe=recipe,
         task=task,
@@ -129,6 +135,26 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
     return method
 
 
+def _check_sieve(
+    document: Document, train: Training, sieve: Sieving, method: Method, images: int, kept: float
+) -> None:
+    """The run that a sieve may shorten most must still reach the method's last edit. kept: the share of the images left then."""
+    if stages_of(method):
+        raise document.error(
+            ("train", "sieve"),
+            "the method has stages, whose lengths are steps that a sieve would take away; remove one of the two",
+        )
+    shortest = calendar_of(
+        epochs=train.epochs, images=images, batch_size=train.batch_size, sieved=(sieve.at_epoch, kept)
+    )
+    if method.last_edit > shortest.num_steps:
+        raise document.error(
+            ("method", "stop"),
+            f"the last edit is at step {method.last_edit}, but the sieve may shorten the run to {shortest.num_steps} steps; stop "
+            "earlier, or lower max_fraction",
+        )
+
+
 def _length(recipe: Recipe, steps_per_epoch: int) -> str:
     epochs = recipe.train.epochs
     return (
@@ -166,6 +192,9 @@ def _quick(recipe: Recipe) -> Recipe:
             train,
             epochs=min(train.epochs, QUICK_EPOCHS),
             images=min(train.images or QUICK_IMAGES, max(QUICK_IMAGES, train.batch_size)),
+            sieve=None
+            if train.sieve is None
+            else replace(train.sieve, at_epoch=QUICK_EPOCHS - 1, min_presentations=1),
             test_images=min(train.test_images or QUICK_TEST_IMAGES, QUICK_TEST_IMAGES),
         ),
     )
@@ -202,8 +231,15 @@ def _reject_unknown(document: Document, address: Address, values: Mapping[str, o
         hint = hints[key]
         if isinstance(value, bool) and hint in (int, float, int | None, float | None):
             raise document.error(inner, f"expected a number, got {str(value).lower()}")
+        hint = _without_none(hint)
         if isinstance(value, dict) and is_dataclass(hint) and isinstance(hint, type) and inner != ("method",):
             _reject_unknown(document, inner, value, hint)
+
+
+def _without_none(hint: object) -> object:
+    """X of `X | None`, everything else as it is."""
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    return kinds[0] if len(kinds) == 1 and isinstance(hint, UnionType) else hint
 
 
 def _validated(

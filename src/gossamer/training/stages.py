@@ -96,7 +96,7 @@ def restarts_at(stages: Sequence[Stage], step: int, what: str) -> bool:
     )
 
 
-def rate_span(stages: Sequence[Stage], step: int, num_steps: int) -> tuple[int, int]:
+def rate_span(stages: Sequence[Stage], step: float, num_steps: int) -> tuple[int, int]:
     """The updates that share one learning-rate curve with update number `step` (from 0) of `num_steps`: first, and how many.
 
     >>> stages = [Stage(name="a", steps=10), Stage(name="b", steps=5), Stage(name="c", steps=0)]
