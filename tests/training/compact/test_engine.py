@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError
 from gossamer.training import SET, Gradual, Method, RigL, Sparsifier, Static
 from gossamer.training.compact import SparseLinear, compact_, dense_state_dict, peak_counts
-from tests.training.compact.helpers import BATCH, loss_of, net
+from tests.training.compact.helpers import loss_of, net
 from tests.training.helpers import NOTHING
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
@@ -64,6 +64,17 @@ CASES = [
     (exchange("2:4", sparsity=None, drop_fraction=0.5), "adamw"),
     (exchange("gs:4,1"), "momentum"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "optimizer"), [("unstructured", "momentum"), ("block:4x1", "adam"), ("taps:4", "adam")]
+)
+def test_convolutions_equal_masked_ones(pattern: str, optimizer: str) -> None:
+    pair = Pair(exchange(pattern, sparsity=0.7 if pattern == "taps:4" else 0.6), optimizer, kind="conv")
+    for _ in range(60):
+        masked, compact = pair.train()
+        assert abs(masked - compact) <= 1e-10
+        assert pair.masked.history[-1] == pair.compact.history[-1]
 
 
 @pytest.mark.parametrize(("method", "optimizer"), CASES)
@@ -230,5 +241,3 @@ def test_layers_that_do_not_fit_the_method_are_refused() -> None:
     mask = torch.ones(8, 6, dtype=torch.bool)
     with pytest.raises(EngineError, match="whose places are the masks"):
         Sparsifier(layers(Static(sparsity=0.6)), Static(initial="given"), masks={"0.weight": mask})
-
-

@@ -17,6 +17,7 @@ from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.growth import All
 from gossamer.sparsity.patterns import Pattern, parse_pattern
+from gossamer.training.compact.conv import SparseConv2d
 from gossamer.training.compact.counts import peak_counts
 from gossamer.training.compact.entries import refused_growth
 from gossamer.training.compact.layer import CompactLayer
@@ -41,7 +42,7 @@ def compact_(
     allocation: str | None = None,
     initial: str | None = None,
 ) -> CompactReport:
-    """Replaces the linear layers of `model` by compact ones, in place: make the optimizer afterwards.
+    """Replaces the linear and 2-d convolution layers of `model` by compact ones, in place: make the optimizer afterwards.
 
     `method` is the method that a Sparsifier will run, or a sparsity (then the masks stay as they are: `Static`, with `pattern`,
     `allocation` and `initial`). `seed`, `protect` and `layers` are as in the Sparsifier, and give the same masks as there. A layer has room
@@ -90,7 +91,7 @@ def to_dense(model: nn.Module) -> nn.Module:
     >>> to_dense(SparseLinear(4, 2, num_kept=3))
     Linear(in_features=4, out_features=2, bias=True)
     """
-    if isinstance(model, SparseLinear):
+    if isinstance(model, (SparseLinear, SparseConv2d)):
         return model.to_dense()
     for parent, child, layer in _compact_layers(model):
         dense = layer.to_dense()
@@ -137,8 +138,8 @@ def _why_not(model: nn.Module, slot: Slot) -> str:
     module = slot.module
     if slot.module is model:
         return "it is the model itself, which has no place for another layer"
-    if type(module) is not nn.Linear:
-        return f"{type(module).__name__} has no compact form; nn.Linear has"
+    if type(module) not in (nn.Linear, nn.Conv2d):
+        return f"{type(module).__name__} has no compact form; nn.Linear and nn.Conv2d have"
     if hasattr(module, "parametrizations"):
         return "its weight or bias is parametrized"
     if slot.weight.dtype not in (torch.float32, torch.float64):
@@ -183,7 +184,11 @@ def _replace(
         "seed": seed,
         "dtype": weight.dtype,
     }
-    layer = SparseLinear(dense.in_features, dense.out_features, bias is not None, **common)
+    layer: CompactLayer
+    if isinstance(dense, nn.Conv2d):
+        layer = SparseConv2d(dense, **common)
+    else:
+        layer = SparseLinear(dense.in_features, dense.out_features, bias is not None, **common)
     if not weight.is_meta:
         layer.take(weight)
     layer.values.requires_grad_(weight.requires_grad)
@@ -210,10 +215,10 @@ def _hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
         setattr(new, kind, getattr(old, kind))
 
 
-def _compact_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, SparseLinear]]:
+def _compact_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, SparseLinear | SparseConv2d]]:
     for parent in list(model.modules()):
         for child, layer in list(parent.named_children()):
-            if isinstance(layer, SparseLinear):
+            if isinstance(layer, (SparseLinear, SparseConv2d)):
                 yield parent, child, layer
 
 

@@ -50,7 +50,7 @@ class CompactLayer(nn.Module):
         if positions is None:
             assert num_kept is not None
             nothing = torch.empty(0, dtype=torch.int64, device="cpu")
-            positions = legal.draw(nothing, (rows, columns), num_kept, generator)
+            positions = legal.for_weight(shape).draw(nothing, (rows, columns), num_kept, generator)
         if capacity is None:
             capacity = len(positions)
         self._matrix: TrainingMatrix | None = None
