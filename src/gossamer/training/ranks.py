@@ -4,7 +4,9 @@ Scores differ in the last bits between devices, which is enough to flip a near t
 `torch.distributed`, or with one rank, all of this is nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
@@ -15,8 +17,22 @@ from gossamer.errors import EngineError
 Masks = dict[str, Tensor]
 
 
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this rank decides for itself and compares with nobody: it trains a model of its own (P-GaP)."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    together = dist.is_available() and dist.is_initialized() and not _alone.get()
+    return dist.get_world_size() if together else 1
 
 
 def decide(compute: Callable[[], Masks], like: Mapping[str, Tensor]) -> Masks:

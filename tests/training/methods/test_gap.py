@@ -273,6 +273,7 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"initial": "dense"}, "expected initial random or magnitude"),
     ({"sparsity": None}, "expected a sparsity"),
     ({"order": "parallel", "criterion": "taylor"}, "workers do not send"),
+    ({"order": "parallel", "restart_rate": False}, "every worker makes its own optimizer"),
     ({"order": "parallel", "keep_first": True}, "all partitions grow at once"),
 ]
 

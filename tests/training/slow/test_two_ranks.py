@@ -22,6 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "static": {},
     "set": {"every": 2, "stop": 9},
     "rigl": {"every": 2, "stop": 9, "drop_fraction": 0.5},
+    "gap": {"partitions": 3, "steps_per_stage": 2},
 }
 
 

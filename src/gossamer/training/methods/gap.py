@@ -83,6 +83,10 @@ class GaP:
             raise MethodError(
                 f"GaP: criterion {self.criterion} reads gradients, which workers do not send: expected magnitude with order='parallel'"
             )
+        if self.order == "parallel" and not (self.restart_optimizer and self.restart_rate):
+            raise MethodError(
+                "GaP: with order='parallel' every worker makes its own optimizer: expected restart_optimizer and restart_rate to stay true"
+            )
         if self.keep_first and self.order == "parallel":
             raise MethodError(
                 "GaP: expected keep_first=False with order='parallel': all partitions grow at once"

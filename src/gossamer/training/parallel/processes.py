@@ -1,0 +1,118 @@
+"""Workers as processes of this machine. Every turn has a process of its own, started fresh: one that dies takes nothing with it."""
+
+import multiprocessing
+import os
+import pickle
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
+
+from gossamer.errors import EngineError
+from gossamer.sparsity.patterns.pattern import is_whole
+from gossamer.training.parallel.turn import Job, carry_out
+from gossamer.training.parallel.workers import Outcome, given_up
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LocalProcesses:
+    """At most `count` turns at once."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.count) or self.count < 1:
+            raise EngineError(f"LocalProcesses: expected at least 1 process, got {self.count!r}")
+
+    def run(self, jobs: Sequence[Job], *, retries: int) -> list[Outcome]:
+        payloads = [_pickled(job) for job in jobs]
+        waiting = list(range(len(jobs)))
+        running: dict[Connection, tuple[int, BaseProcess]] = {}
+        lost: list[list[str]] = [[] for _ in jobs]
+        outcomes: dict[int, Outcome] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.count:
+                    index = waiting.pop(0)
+                    connection, process = _start(payloads[index])
+                    running[connection] = index, process
+                for ready in wait(list(running)):
+                    assert isinstance(ready, Connection)
+                    index, process = running.pop(ready)
+                    answer = _received(ready, process)
+                    if isinstance(answer, str):
+                        lost[index].append(answer)
+                        if len(lost[index]) > retries:
+                            raise given_up(jobs[index], lost[index])
+                        waiting.insert(0, index)
+                    else:
+                        outcomes[index] = Outcome(result=pickle.loads(answer), lost=tuple(lost[index]))
+        finally:
+            for connection, (_, process) in running.items():
+                process.kill()
+                process.join()
+                connection.close()
+        return [outcomes[index] for index in range(len(jobs))]
+
+    def agree(self, make: Callable[[], T]) -> T:
+        return make()
+
+    @property
+    def is_first(self) -> bool:
+        return True
+
+
+def _pickled(job: Job) -> bytes:
+    try:
+        return pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise EngineError(
+            f"a turn is carried out in another process, and cannot be sent there ({error}): expected a model that pickles, and a training "
+            "function defined at the top level of a module"
+        ) from None
+
+
+def _start(payload: bytes) -> tuple[Connection, BaseProcess]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(there, payload), daemon=True)
+    process.start()
+    there.close()  # so that the death of the child ends the pipe
+    return here, process
+
+
+def _received(connection: Connection, process: BaseProcess) -> bytes | str:
+    """The pickled result, or in words how the worker was lost."""
+    try:
+        answer = connection.recv_bytes()
+    except (EOFError, OSError):
+        answer = b""
+    process.join()
+    connection.close()
+    if answer[:1] == b"r":
+        return answer[1:]
+    if answer[:1] == b"e":
+        return answer[1:].decode()
+    return f"the process ended without a result (exit code {process.exitcode})"
+
+
+def _child(connection: Connection, payload: bytes) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        answer = b"r" + pickle.dumps(carry_out(pickle.loads(payload)))
+    except Exception:
+        answer = b"e" + traceback.format_exc().encode()
+    connection.send_bytes(answer)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot stop its children: they would train on for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,63 @@
+"""Workers as ranks of `torch.distributed`: rank r carries out the turns r, r + W, …, and sends their results to all.
+
+Every rank calls `grow_in_parallel` with the same arguments, and ends with the same model. Within a turn a rank is alone: its training
+function must not communicate. Ranks wait for the slowest one, so the timeout of the process group must be longer than a round. A turn
+that raises is tried again where it was; a rank that dies ends the job, which goes on from the last round's checkpoint when started again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch.distributed as dist
+
+from gossamer.errors import EngineError
+from gossamer.training.parallel.turn import Job
+from gossamer.training.parallel.workers import Outcome, attempt
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of the default process group, which must have been initialised."""
+
+    def __post_init__(self) -> None:
+        if not (dist.is_available() and dist.is_initialized()):
+            raise EngineError(
+                "Ranks: expected an initialised process group, got none; call torch.distributed.init_process_group first, or use "
+                "LocalProcesses"
+            )
+
+    def run(self, jobs: Sequence[Job], *, retries: int) -> list[Outcome]:
+        mine: dict[int, Outcome | EngineError] = {}
+        for index, job in enumerate(jobs):
+            if self._owner(index) == dist.get_rank():
+                try:
+                    mine[index] = attempt(job, retries=retries)
+                except EngineError as error:
+                    mine[index] = error
+        outcomes = []
+        for index in range(len(jobs)):
+            outcome = _sent(mine.get(index), source=self._owner(index))
+            if not isinstance(outcome, Outcome):
+                raise EngineError(f"rank {self._owner(index)}: {outcome}")
+            outcomes.append(outcome)
+        return outcomes
+
+    def agree(self, make: Callable[[], T]) -> T:
+        return cast(T, _sent(make() if self.is_first else None, source=0))
+
+    @property
+    def is_first(self) -> bool:
+        return dist.get_rank() == 0
+
+    def _owner(self, index: int) -> int:
+        return index % dist.get_world_size()
+
+
+def _sent(value: Any, *, source: int) -> Any:
+    """`value` of rank `source`, on every rank."""
+    box = [value]
+    dist.broadcast_object_list(box, src=source)
+    return box[0]
