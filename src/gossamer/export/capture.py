@@ -21,8 +21,10 @@ from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind, OutputKind
 
 from gossamer.errors import ExportError
+from gossamer.export.compact import compact_layers, stand_ins
 from gossamer.export.layout import BATCH
 from gossamer.export.subject import Facade, Subject, evaluating
+from gossamer.training.compact import CompactLayer
 
 PREFIX = "model."
 
@@ -34,12 +36,14 @@ class Captured:
     inputs: input name of every user placeholder; constants: (name of the parameter or buffer, tensor) of
     every other one. symbols: how torch writes the free dimension in shapes (e.g. "s77"; inputs that never
     meet have one each), empty where the batch is fixed at `batch`. batch_dims: of the inputs whose first dimension is not the batch.
+    compact: the compact layers by the names of their weights, which `constants` has in shape alone.
     """
 
     graph: torch.fx.Graph
     inputs: dict[str, str]
     input_shapes: dict[str, tuple[int, ...]]
     constants: dict[str, tuple[str, Tensor]]
+    compact: dict[str, CompactLayer]
     output_names: tuple[str, ...]
     symbols: frozenset[str]
     batch: int
@@ -179,7 +183,10 @@ def _export(
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with redirect_stderr(io.StringIO()):  # where it fails, torch prints the whole graph
+        with (
+            stand_ins(facade),
+            redirect_stderr(io.StringIO()),
+        ):  # where it fails, torch prints the whole graph
             program: ExportedProgram = export(facade, inputs, dynamic_shapes=shapes)
         functional: ExportedProgram = program.run_decompositions({})
         return functional
@@ -220,6 +227,7 @@ def _read(program: ExportedProgram, subject: Subject, facade: Facade, reason: st
         inputs=inputs,
         input_shapes={n: tuple(t.shape) for n, t in zip(subject.names, subject.inputs, strict=True)},
         constants=constants,
+        compact=compact_layers(subject.model),
         output_names=facade.output_names.last,
         symbols=frozenset(symbols),
         batch=subject.inputs[0].shape[subject.batch_dim(subject.names[0])],

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gossamer.export.layout import Many, Ref, Shape, Size, groups_of, product, runs_of, seen, viewed
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 if TYPE_CHECKING:  # annotations alone: what comes from an ONNX file needs no torch
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # annotations alone: what comes from an ONNX file needs no to
     from torch import Tensor
 
 Padding = tuple[int, int, int, int]
-Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 NO_PADDING: Padding = (0, 0, 0, 0)
 FARTHEST = float(np.finfo(np.float32).max)
 
@@ -36,24 +35,13 @@ class Unsupported(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Const:
     """A tensor that does not depend on the input, computed with a batch of two. shape: as captured. parameter: the one it is, as it
-    is; None for what was computed. mask: True = kept."""
+    is; None for what was computed. mask: True = kept. compact: the weight of a compact layer; `tensor` then has its shape alone."""
 
     tensor: Tensor
     shape: Shape
     parameter: str | None = None
     mask: Tensor | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weight:
-    """A weight of a node. values: matrix [rows, columns] or vector [n]; mask: True = kept, None = all kept;
-    of_model: a weight that the model has, not one that lowering made (a choice of channels)."""
-
-    name: str
-    values: Array
-    mask: Mask | None = None
-    only_dense: bool = False
-    of_model: bool = True
+    compact: Weight | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,12 +367,3 @@ def conv_attributes(
         "dilation": list(dilation),
         "groups": groups,
     }
-
-
-def sibling(name: str, role: str) -> str:
-    """Name of another weight of the same layer.
-
-    >>> sibling("layer1.0.conv1.weight", "bias")
-    'layer1.0.conv1.bias'
-    """
-    return f"{name.removesuffix('.weight')}.{role}"

@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Array, Draft, DraftNode, Weight, listed, sibling
+from gossamer.export.draft import Draft, DraftNode, listed
 from gossamer.export.layout import Shape
+from gossamer.export.weight import Array, Weight, sibling
 from gossamer.graph.strict_json import Json
 
 _MAPS = ("channel_affine", "feature_affine", "affine")
@@ -87,11 +88,11 @@ def _merged(layer: DraftNode, node: DraftNode, shape: Shape) -> DraftNode | None
 
 def _into_rows(layer: DraftNode, node: DraftNode) -> DraftNode:
     weight = layer.weights["weight"]
-    scale, shift = _scale_shift(node, weight.values.shape[0])
+    scale, shift = _scale_shift(node, weight.shape[0])
     bias = layer.weights.get("bias")
     first = np.zeros(len(shift)) if bias is None else bias.values.astype(np.float64)
     weights = {
-        "weight": replace(weight, values=weight.values.astype(np.float64) * scale[:, None]),
+        "weight": weight.scaled(scale),
         "bias": Weight(name=sibling(weight.name, "bias"), values=first * scale + shift),
     }
     if bias is None and not shift.any():

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gossamer.errors import ExportError
-from gossamer.export.draft import Array, Draft, DraftNode
+from gossamer.export.draft import Draft, DraftNode
+from gossamer.export.weight import Array
 from gossamer.graph.strict_json import Json
 
 LENGTH = "s"

@@ -72,6 +72,9 @@ def pack(
     file is made for. tolerance: largest relative error against torch, 5e-3 for float16 and 1e-4 for float32
     by default. The model is left as it was.
 
+    Of a model with compact layers (`gossamer.compact_`) the file holds what they keep, in their own patterns, and a dense weight is never
+    made; nothing is absent in its other layers, unless masks say so.
+
     length: a dimension whose size is chosen at every run, e.g. "ids:1,mask:1=1..512" (dimension 1 of the inputs `ids` and `mask`). states:
     input name -> name of the output whose value a session hands to it at the next run. batch_dims: dimension of the batch of inputs
     that do not have it first; in the file it comes first. States of three dimensions [layers, N, H] need not be named there.
@@ -92,7 +95,8 @@ def pack(
     given = masks if masks is None or isinstance(masks, Mapping) else masks_of(masks)
     resolved, notes = resolve_masks(subject.model, given)
     captured, draft, nodes = _lowered(subject, resolved, max_batch, chosen)
-    weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=given is None)
+    zeros_are_absent = given is None and not captured.compact
+    weights = pack_weights(nodes, pattern=pattern_text, dtype=dtype, zeros_are_absent=zeros_are_absent)
     check_labels(labels, draft)
     label = name or type(subject.model).__name__
     network = _network(label, captured, draft, nodes, weights, max_batch, chosen, states or {})

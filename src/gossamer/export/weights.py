@@ -7,14 +7,15 @@ packed weight, unless folding made them differ.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from gossamer.errors import ExportError, FormatError
-from gossamer.export.draft import DraftNode, Weight
+from gossamer.export.draft import DraftNode
 from gossamer.export.report import WeightReport
-from gossamer.formats import PackedMatrix, for_pattern
-from gossamer.formats import pack as pack_matrix
+from gossamer.export.weight import Weight
+from gossamer.formats import Kept, PackedMatrix, for_pattern, pack_kept
 from gossamer.graph import Node
 
 FP16_MAX = 65504.0
@@ -46,7 +47,8 @@ class PackedWeights:
 def pack_weights(
     nodes: Iterable[DraftNode], *, pattern: str | None, dtype: str, zeros_are_absent: bool
 ) -> PackedWeights:
-    """Pack every weight of `nodes`. zeros_are_absent: no masks were given, what is zero counts as absent."""
+    """Pack every weight of `nodes`. pattern: None for that of every compact layer itself; zeros_are_absent: no masks were given, what is
+    zero counts as absent (of a compact layer, what it does not keep)."""
     weights: dict[str, PackedMatrix] = {}
     seen: dict[str, Weight] = {}
     reports: list[WeightReport] = []
@@ -58,9 +60,9 @@ def pack_weights(
             name = _name(drafted, seen)
             if name not in seen:
                 seen[name] = drafted
-                packed, reason = _pack(
-                    replace(drafted, name=name), pattern, dtype, zeros_are_absent=zeros_are_absent
-                )
+                kept = _kept(drafted, zeros_are_absent)
+                own = pattern if pattern is not None or weight.places is None else weight.places.pattern
+                packed, reason = _pack(replace(drafted, name=name), kept, own, dtype)
                 weights[name] = packed
                 reports.append(
                     WeightReport(
@@ -68,8 +70,8 @@ def pack_weights(
                         shape=tuple(packed.shape),
                         format=packed.format,
                         dtype=packed.dtype,
-                        num_kept=_num_kept(drafted, zeros_are_absent),
-                        num_weights=int(drafted.values.size),
+                        num_kept=kept.values.size,
+                        num_weights=prod(drafted.shape),
                         bytes=packed.nbytes,
                         reason=reason,
                         of_model=drafted.of_model,
@@ -90,54 +92,58 @@ def _name(weight: Weight, seen: Mapping[str, Weight]) -> str:
 
 def _equal(a: Weight, b: Weight) -> bool:
     masks = a.mask is b.mask or (a.mask is not None and b.mask is not None and np.array_equal(a.mask, b.mask))
-    return masks and a.only_dense == b.only_dense and np.array_equal(a.values, b.values)
+    places = a.places is b.places or (
+        a.places is not None
+        and b.places is not None
+        and a.places.shape == b.places.shape
+        and np.array_equal(a.places.slots, b.places.slots)
+    )
+    return masks and places and a.only_dense == b.only_dense and np.array_equal(a.values, b.values)
 
 
-def _mask(weight: Weight, zeros_are_absent: bool) -> np.ndarray | None:
-    """The mask, None where nothing is absent."""
+def _kept(weight: Weight, zeros_are_absent: bool) -> Kept:
+    """What the file will hold of a weight; slots None where nothing is absent."""
+    size = prod(weight.shape)
+    if weight.places is not None:
+        slots = weight.places.slots
+        return Kept(weight.shape, None if slots.size == size else slots, weight.values)
     mask = weight.values != 0 if zeros_are_absent and weight.mask is None else weight.mask
-    return None if mask is None or weight.values.ndim != 2 or mask.all() else mask
+    values = weight.values.reshape(-1)
+    if mask is None or len(weight.shape) != 2 or mask.all():
+        return Kept(weight.shape, None, values)
+    slots = np.flatnonzero(mask)
+    return Kept(weight.shape, slots, values[slots])
 
 
-def _num_kept(weight: Weight, zeros_are_absent: bool) -> int:
-    mask = _mask(weight, zeros_are_absent)
-    return int(weight.values.size if mask is None else mask.sum())
-
-
-def _pack(
-    weight: Weight, pattern: str | None, dtype: str, *, zeros_are_absent: bool
-) -> tuple[PackedMatrix, str]:
+def _pack(weight: Weight, kept: Kept, pattern: str | None, dtype: str) -> tuple[PackedMatrix, str]:
     if not np.isfinite(weight.values).all():
         raise ExportError(f"weight {weight.name!r}: expected finite values, got NaN or infinity")
-    if weight.values.ndim == 1:
-        return pack_matrix(weight.values, None, format="dense", dtype="float32"), "vectors are dense float32"
-    mask = _mask(weight, zeros_are_absent)
-    values = weight.values if mask is None else np.where(mask, weight.values, np.float32(0))
-    largest = float(np.abs(values).max(initial=0.0))
+    if len(kept.shape) == 1:
+        return pack_kept(kept, format="dense", dtype="float32"), "vectors are dense float32"
+    largest = float(np.abs(kept.values).max(initial=0.0))
     if dtype == "float16" and largest > FP16_MAX:
         raise ExportError(
             f"weight {weight.name!r}: expected values up to {FP16_MAX:.0f} in float16, got {largest:g} (after folding of "
             f'batch norm); pack with dtype="float32"'
         )
-    dense = pack_matrix(values, mask, format="dense", dtype=dtype)
-    if mask is None:
-        return dense, "nothing is absent"
+    if kept.slots is None:
+        return pack_kept(kept, format="dense", dtype=dtype), "nothing is absent"
     if weight.only_dense:
-        return dense, "grouped convolutions are dense"
-    sparse, reason = _sparse(values, mask, pattern, dtype)
-    if dense.nbytes <= sparse.nbytes:
+        return pack_kept(kept, format="dense", dtype=dtype), "grouped convolutions are dense"
+    sparse, reason = _sparse(kept, pattern, dtype)
+    whole = prod(kept.shape) * np.dtype(dtype).itemsize
+    if whole <= sparse.nbytes:
+        dense = pack_kept(kept, format="dense", dtype=dtype)
         return dense, f"smaller than {sparse.format} ({dense.nbytes} against {sparse.nbytes} bytes)"
     return sparse, reason
 
 
-def _sparse(
-    values: np.ndarray, mask: np.ndarray, pattern: str | None, dtype: str
-) -> tuple[PackedMatrix, str]:
+def _sparse(kept: Kept, pattern: str | None, dtype: str) -> tuple[PackedMatrix, str]:
     reason = "no pattern was named"
     if pattern is not None:
         name, parameters = for_pattern(pattern)
         try:
-            return pack_matrix(values, mask, format=name, dtype=dtype, **parameters), f"the mask is {pattern}"
+            return pack_kept(kept, format=name, dtype=dtype, **parameters), f"the mask is {pattern}"
         except FormatError as error:
             reason = f"the mask is not {pattern} ({error})"
-    return pack_matrix(values, mask, format="unstructured", dtype=dtype), reason
+    return pack_kept(kept, format="unstructured", dtype=dtype), reason

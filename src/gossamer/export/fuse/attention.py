@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gossamer.export.draft import FARTHEST, DraftNode, Weight, listed
+from gossamer.export.draft import FARTHEST, DraftNode, listed
 from gossamer.export.fuse.graph import Graph, Rule
 from gossamer.export.layout import Shape
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 HIDDEN = -1e4

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gossamer.export.draft import DraftNode, Weight
+from gossamer.export.draft import DraftNode
 from gossamer.export.fuse.graph import Graph, Rule
+from gossamer.export.weight import Weight
 
 
 def normalized(node: DraftNode, graph: Graph) -> DraftNode | None:

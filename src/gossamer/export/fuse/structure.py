@@ -7,8 +7,9 @@ from math import prod
 
 import numpy as np
 
-from gossamer.export.draft import DraftNode, Weight, plain, sibling
+from gossamer.export.draft import DraftNode, plain
 from gossamer.export.fuse.graph import Graph, Rule
+from gossamer.export.weight import Weight, sibling
 
 
 def reshapes(node: DraftNode, graph: Graph) -> DraftNode | None:
@@ -90,7 +91,7 @@ def biases(node: DraftNode, graph: Graph) -> DraftNode | None:
         layer = graph.maker(value, "linear")
         if layer is None or graph.uses[value] > 1:
             continue
-        rows = layer.weights["weight"].values.shape[0]
+        rows = layer.weights["weight"].shape[0]
         if node.op == "add":
             vector = graph.last_vector(node.inputs[1 - place], rows)
         else:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gossamer.errors import ExportError
 from gossamer.export.capture import Captured
+from gossamer.export.compact import kept_weight
 from gossamer.export.draft import Const, Draft, Unsupported
 from gossamer.export.fuse import fuse
 from gossamer.export.layout import Many, Ref, Shape, Size, moved
@@ -118,6 +119,13 @@ class _Walk:
             self.env[node] = moved(lying, [order.index(place) for place in range(len(order))])
         elif node.name in self.captured.constants:
             name, tensor = self.captured.constants[node.name]
+            layer = self.captured.compact.get(name)
+            if layer is not None:
+                weight = kept_weight(plain_name(name), layer)
+                self.env[node] = Const(
+                    tensor=tensor, shape=tuple(tensor.shape), parameter=weight.name, compact=weight
+                )
+                return
             mask = self.masks.get(name)
             kept = tensor if mask is None else tensor * mask.to(tensor.device)
             self.env[node] = Const(

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import torch
 
-from gossamer.export.draft import Const, Draft, Unsupported, Weight
+from gossamer.export.draft import Const, Draft, Unsupported
 from gossamer.export.layout import Many, Ref, groups_of
 from gossamer.export.lower.activation import affine, clamped, converted, number, truncated, unary
 from gossamer.export.lower.call import Call, Lowering, describe, operand, single, to_array
 from gossamer.export.lower.pairwise import elementwise
+from gossamer.export.weight import Weight
 
 
 def plus(draft: Draft, first: object, second: object, alpha: float = 1.0) -> Ref:

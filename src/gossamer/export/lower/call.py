@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gossamer.export.draft import Const, Draft, Unsupported, Weight, describe_shape, sibling
+from gossamer.export.draft import Const, Draft, Unsupported, describe_shape
 from gossamer.export.layout import Many, Ref, Shape
+from gossamer.export.weight import Weight, sibling
 
 Result = Ref | tuple[Ref | None, ...]
 Lowering = Callable[["Call", Draft], Result]
@@ -194,7 +195,9 @@ def int_size(size: object) -> int:
 
 def matrix_weight(call: Call, const: Const, *, columns: tuple[int, ...] | None = None) -> Weight:
     """A weight [O, ...] as matrix; columns: order of the dimensions after the first, e.g. (2, 3, 1) for
-    convolutions."""
+    convolutions. The matrix of a compact layer has that order already."""
+    if const.compact is not None:
+        return const.compact
     order = (0, *(columns or range(1, const.tensor.dim())))
     rows = const.tensor.shape[0]
     values = to_array(const.tensor.permute(order).reshape(rows, -1))

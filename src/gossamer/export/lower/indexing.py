@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from gossamer.export.draft import Const, Draft, Unsupported, Weight
+from gossamer.export.draft import Const, Draft, Unsupported
 from gossamer.export.layout import Ref
 from gossamer.export.lower.call import Call, Lowering, int_size, to_array
 from gossamer.export.lower.matrix import along, batched, selection
 from gossamer.export.lower.pairwise import elementwise
 from gossamer.export.lower.select import MAX_INPUTS, join, take
+from gossamer.export.weight import Weight
 
 
 def index_select(call: Call, draft: Draft) -> Ref:

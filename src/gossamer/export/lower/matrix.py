@@ -5,18 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Const, Draft, Unsupported, Weight
+from gossamer.export.draft import Const, Draft, Unsupported
 from gossamer.export.layout import Many, Ref, Shape, groups_of, moved, parts, product, seen
 from gossamer.export.lower.activation import affine
 from gossamer.export.lower.arithmetic import plus, times
 from gossamer.export.lower.call import Call, Lowering, bias_weight, describe, int_size, matrix_weight, operand
 from gossamer.export.lower.pairwise import elementwise
 from gossamer.export.lower.reduction import reduce
+from gossamer.export.weight import Weight
 
 
 def along_last(draft: Draft, x: Ref, weights: dict[str, Weight]) -> Ref:
     """`linear` over the last dimension of `x`, on the value as it lies where that is its last dimension too."""
-    rows = int(weights["weight"].values.shape[0])
+    rows = weights["weight"].shape[0]
     groups = groups_of(draft.base(x), x.axes)
     if len(groups) < 2 or groups[-1] != list(x.dims[-1]) or not x.dims[-1]:
         x = draft.led(x)

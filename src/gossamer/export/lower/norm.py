@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Draft, Unsupported, Weight
+from gossamer.export.draft import Draft, Unsupported
 from gossamer.export.layout import Ref, groups_of
 from gossamer.export.lower.arithmetic import mapped
 from gossamer.export.lower.call import Call, Lowering, int_size
 from gossamer.export.lower.pairwise import elementwise
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 

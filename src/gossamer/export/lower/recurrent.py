@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Const, Draft, Unsupported, Weight, sibling
+from gossamer.export.draft import Const, Draft, Unsupported
 from gossamer.export.layout import Ref, Shape, seen
 from gossamer.export.lower.activation import unary
 from gossamer.export.lower.arithmetic import plus
@@ -13,6 +13,7 @@ from gossamer.export.lower.call import Call, Lowering, matrix_weight, operand, t
 from gossamer.export.lower.matrix import with_matrix
 from gossamer.export.lower.pairwise import elementwise
 from gossamer.export.lower.select import join, take
+from gossamer.export.weight import Weight, sibling
 from gossamer.graph.strict_json import Json
 
 OPEN, SHUT = 40.0, -88.0  # sigmoid of these is 1 and (nearly) 0 in float32

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gossamer.export.draft import Draft, Weight
+from gossamer.export.draft import Draft
 from gossamer.export.layout import Ref, seen
 from gossamer.export.lower.call import Call, Lowering, int_size
 from gossamer.export.lower.convolution import image, of_image, out_image
 from gossamer.export.lower.matrix import along
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossamer.export.draft import Const, Draft, Padding, Unsupported, Weight, conv_attributes
+from gossamer.export.draft import Const, Draft, Padding, Unsupported, conv_attributes
 from gossamer.export.layout import Ref, Shape
 from gossamer.export.lower.call import Call, Lowering, bias_weight, int_size, to_array
 from gossamer.export.lower.convolution import convolution, flat_weight, image, numbers, of_image, out_image
 from gossamer.export.lower.select import sliced
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.export.draft import Draft, Unsupported, Weight
+from gossamer.export.draft import Draft, Unsupported
 from gossamer.export.draft import plain as plain_sizes
 from gossamer.export.onnx.reader import OnnxNode
 from gossamer.export.onnx.values import Const, Entry, Ref, Sizes, plain, reshaped_dims
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)

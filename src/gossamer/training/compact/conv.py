@@ -82,8 +82,8 @@ class SparseConv2d(CompactLayer):
         y: Tensor = ConvProduct.apply(self.values, self.bias, batch, self.matrix(), geometry)  # type: ignore[no-untyped-call]
         return y if x.ndim == 4 else y[0]
 
-    def to_dense(self) -> nn.Conv2d:
-        """The nn.Conv2d of the same function."""
+    def to_dense(self, weight: Tensor | None = None) -> nn.Conv2d:
+        """The nn.Conv2d of the same function, or with this `weight`."""
         layer = nn.Conv2d(
             self.in_channels,
             self.out_channels,
@@ -97,7 +97,8 @@ class SparseConv2d(CompactLayer):
             device="meta",
             dtype=self.values.dtype,
         )
-        layer.weight = nn.Parameter(self.dense_weight(), requires_grad=self.values.requires_grad)
+        weight = self.dense_weight() if weight is None else weight
+        layer.weight = nn.Parameter(weight, requires_grad=self.values.requires_grad)
         if self.bias is not None:
             layer.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
         return layer.train(self.training)

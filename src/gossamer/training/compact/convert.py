@@ -95,7 +95,7 @@ def to_dense(model: nn.Module) -> nn.Module:
         return model.to_dense()
     for parent, child, layer in _compact_layers(model):
         dense = layer.to_dense()
-        _hand_over_hooks(layer, dense)
+        hand_over_hooks(layer, dense)
         setattr(parent, child, dense)
     return model
 
@@ -196,12 +196,12 @@ def _replace(
         if not bias.is_meta:
             layer.bias.data.copy_(bias.detach())
         layer.bias.requires_grad_(bias.requires_grad)
-    _hand_over_hooks(dense, layer.train(dense.training))
+    hand_over_hooks(dense, layer.train(dense.training))
     path, _, child = slot.name.rpartition(".")[0].rpartition(".")
     setattr(model.get_submodule(path), child, layer)
 
 
-def _hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
+def hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
     """Forward and backward hooks that a user has placed on a layer stay with its place in the model."""
     for kind in (
         "_forward_hooks",

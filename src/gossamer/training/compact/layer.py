@@ -101,6 +101,10 @@ class CompactLayer(nn.Module):
         matrix = dense_matrix(self.where, self.places, self.values)
         return from_matrix(matrix, self.weight_shape)
 
+    def to_dense(self, weight: Tensor | None = None) -> nn.Linear | nn.Conv2d:
+        """The torch layer of the same function, or with this `weight`."""
+        raise NotImplementedError
+
     def mask(self) -> Tensor:
         """A new mask of the weight's shape, True = kept."""
         kept = dense_matrix(self.where, self.places, torch.ones(self.capacity, dtype=torch.bool))

@@ -58,12 +58,13 @@ class SparseLinear(CompactLayer):
         )  # type: ignore[no-untyped-call]
         return y.reshape(*x.shape[:-1], self.out_features)
 
-    def to_dense(self) -> nn.Linear:
-        """The nn.Linear of the same function."""
+    def to_dense(self, weight: Tensor | None = None) -> nn.Linear:
+        """The nn.Linear of the same function, or with this `weight`."""
         layer = nn.Linear(
             self.in_features, self.out_features, self.bias is not None, device="meta", dtype=self.values.dtype
         )
-        layer.weight = nn.Parameter(self.dense_weight(), requires_grad=self.values.requires_grad)
+        weight = self.dense_weight() if weight is None else weight
+        layer.weight = nn.Parameter(weight, requires_grad=self.values.requires_grad)
         if self.bias is not None:
             layer.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=self.bias.requires_grad)
         return layer.train(self.training)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.export.draft import Unsupported, Weight, conv_attributes, sibling
+from gossamer.export.draft import Unsupported, conv_attributes
 from gossamer.export.onnx.scope import Call, Lowering, float_array, weight_name
 from gossamer.export.onnx.values import Const, Ref, Sizes, plain
+from gossamer.export.weight import Weight, sibling
 from gossamer.graph.strict_json import Json
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right

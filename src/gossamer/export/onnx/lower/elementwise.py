@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Unsupported, Weight
+from gossamer.export.draft import Unsupported
 from gossamer.export.onnx.lower.broadcast import align
 from gossamer.export.onnx.scope import Call, Lowering, Scope
 from gossamer.export.onnx.values import Const, Ref
+from gossamer.export.weight import Weight
 
 
 def simple(op: str) -> Lowering:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Unsupported, Weight, conv_attributes
+from gossamer.export.draft import Unsupported, conv_attributes
 from gossamer.export.onnx.lower.elementwise import channel_affine
 from gossamer.export.onnx.scope import Call, Lowering, float_array
 from gossamer.export.onnx.values import Const, Ref, plain
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 

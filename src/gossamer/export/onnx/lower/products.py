@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.export.draft import Unsupported, Weight, sibling
+from gossamer.export.draft import Unsupported
 from gossamer.export.onnx.lower.broadcast import align
 from gossamer.export.onnx.scope import Call, Lowering, float_array, weight_name
 from gossamer.export.onnx.values import Const, Entry, Ref, plain, transposed
+from gossamer.export.weight import Weight, sibling
 
 
 def linear(call: Call, x: Ref, matrix: np.ndarray, name: str, bias: Weight | None = None) -> Ref:

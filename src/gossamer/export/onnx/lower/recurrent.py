@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gossamer.export.draft import Unsupported, Weight
+from gossamer.export.draft import Unsupported
 from gossamer.export.onnx.lower.shapes import part
 from gossamer.export.onnx.scope import Call, Lowering, float_array, weight_name
 from gossamer.export.onnx.values import Const, Ref, plain
+from gossamer.export.weight import Weight
 
 _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 _DEFAULT = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}

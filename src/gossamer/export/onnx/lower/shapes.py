@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from gossamer.export.draft import Unsupported, Weight
+from gossamer.export.draft import Unsupported
 from gossamer.export.onnx.lower.broadcast import same_for_all
 from gossamer.export.onnx.lower.reduction import reduced
 from gossamer.export.onnx.scope import Call, Lowering, Scope, float_array, weight_name
 from gossamer.export.onnx.values import Const, Entry, Ref, Sizes, plain, reshaped_dims, transposed
+from gossamer.export.weight import Weight
 from gossamer.graph.strict_json import Json
 
 MAX_INPUTS, MAX_PARTS = 64, 16
