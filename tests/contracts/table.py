@@ -149,6 +149,37 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
             "restart_optimizer": False,
         },
     ),
+    "mest": ("mest", {"every": 3, "stop": 10, "mutation": 0.1}),
+    "mest coarse": (
+        "mest",
+        {"every": 3, "stop": 10, "mutation": 0.25, "gradient_weight": 0.0, "decay": "cosine"},
+    ),
+    "mest soft": (
+        "mest",
+        {
+            "kind": "em&s",
+            "every": 3,
+            "stop": 10,
+            "mutation": 0.05,
+            "exclude_dropped": True,
+            "decay": "linear",
+        },
+    ),
+    "mest soft coarse": (
+        "mest",
+        {
+            "kind": "em&s",
+            "every": 3,
+            "stop": 8,
+            "mutation": 0.25,
+            "allocation": "uniform",
+            "initial": "magnitude",
+        },
+    ),
+    "mest bytes": (
+        "mest",
+        {"kind": "em&s", "every": 3, "stop": 9, "peak_bytes": 30_000, "decay": "constant"},
+    ),
 }
 SPARSITY = 0.65  # of the network, asked for where the pattern does not fix its own
 
@@ -157,6 +188,17 @@ METHOD_REFUSALS: dict[tuple[str, str], str] = {  # (method, pattern): a part of 
     for method in ("set", "set exclude", "rigl", "rigl random", "rigl mest score")
     for pattern in ("1:4", "1:8", "1:16")
 }
+METHOD_REFUSALS |= {
+    (method, pattern): f"so mutation is a multiple of 1/{pattern.split(':')[1]}"
+    for method in ("mest", "mest soft")
+    for pattern in ("2:4", "1:4", "1:8", "1:16")
+}
+METHOD_REFUSALS |= {
+    ("mest coarse", pattern): "exchange the whole layer at once" for pattern in ("1:4", "1:8", "1:16")
+}
+METHOD_REFUSALS["mest soft coarse", "taps:4"] = (
+    "expected a sparsity of at least 5/9 = 0.5556 at the peak, got 0.4"
+)
 
 KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {
     # face: (module of gossamer.kernels, types); the reference is NAME_reference beside it. `test_kernels.py` makes the arguments.

@@ -27,9 +27,7 @@ def counts_at(
     masked = {name: shape for name, shape in shapes.items() if shape.dense is None}
     targets = {name: pattern.for_weight(shape.weight).target(shape.matrix) for name, shape in masked.items()}
     if sparsity is not None and any(target is not None for target in targets.values()):
-        return {
-            name: _on_the_way(sparsity, pattern, shape, targets[name] or 0) for name, shape in masked.items()
-        }
+        return {name: _by_layer(sparsity, pattern, shape) for name, shape in masked.items()}
     if (
         sparsity is not None
     ):  # on the way from dense, a pattern that never keeps a whole layer begins with the most that it can
@@ -76,7 +74,7 @@ def check_reachable(method: Method, pattern: Pattern, shapes: Shapes) -> None:
         ) from None
 
 
-def _on_the_way(sparsity: float, pattern: Pattern, shape: LayerShape, target: int) -> int:
-    """A count between dense and the pattern's own target, for gradual methods: t:M on the way to N:M."""
+def _by_layer(sparsity: float, pattern: Pattern, shape: LayerShape) -> int:
+    """Of a pattern with its own target the count nearest to another sparsity of this layer: t:M on the way to N:M, or away from it."""
     counts = pattern.for_weight(shape.weight).counts(shape.matrix)
-    return max(target, nearest_count(counts, (1.0 - sparsity) * shape.numel))
+    return nearest_count(counts, (1.0 - sparsity) * shape.numel)

@@ -148,6 +148,7 @@ class Editor:
                 {name: self.shapes[name] for name in names}, total, self.pattern, self._ranking_scores(names)
             ),
             scope=self._scope(edit),
+            shapes=self.shapes,
         )
         gradients = self.gradients.of if "gradient" in edit.needs else None
         return self.owner.decide(

@@ -29,6 +29,7 @@ class CountState:
     allocate: Callable[[float | None, str | None], Mapping[str, int]]
     rank: Callable[[Sequence[str], int], Mapping[str, int]]
     scope: tuple[str, ...]  # the weights that the edit is about
+    shapes: Mapping[str, LayerShape]  # of all weights that count, for rules that plan by cost
 
 
 class Counts(Protocol):
@@ -65,7 +66,7 @@ class WithoutFraction:
     No more is dropped than there are absent entries to exchange it for: a layer that an allocation keeps whole stays as it is.
 
     >>> def state(size):
-    ...     return CountState(num_kept={"w": 10}, legal={"w": range(0, size + 1)}, allocate=None, rank=None, scope=("w",))
+    ...     return CountState(num_kept={"w": 10}, legal={"w": range(0, size + 1)}, allocate=None, rank=None, scope=("w",), shapes={})
     >>> [WithoutFraction(fraction)(state(20))["w"] for fraction in (0.0, 0.04, 0.3, 1.0)]
     [10, 10, 7, 0]
     >>> [WithoutFraction(0.3)(state(size))["w"] for size in (11, 10)]

@@ -95,4 +95,4 @@ def _state(
             1 - total / sum(shape.numel for shape in part.values()), "uniform", pattern, part, dict
         )
 
-    return CountState(num_kept=kept, legal=legal, allocate=allocated, rank=ranked, scope=scope)
+    return CountState(num_kept=kept, legal=legal, allocate=allocated, rank=ranked, scope=scope, shapes=shapes)

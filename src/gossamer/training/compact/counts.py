@@ -44,6 +44,7 @@ def state_of(
         ),
         rank=no_ranking,
         scope=names_in(edit.scope, shapes),
+        shapes=shapes,
     )
 
 
