@@ -1,6 +1,7 @@
 #include "training_linear.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <type_traits>
 
 #include "weight_memory.h"
@@ -49,7 +50,8 @@ void turn_out(const KernelTable& kernels, const T* tile, int64_t stride, Lanes<T
           y.data[i * y.example + j * y.feature] = tile[j * stride + i];
 }
 
-// One tile of lanes of an array: where it stands, or a copy of it.
+// One tile of lanes of an array: where it stands, or a copy of it. Vectors across cache lines took twice as long (1024
+// x 4096 at 90 %, batch 128, avx512: 7.2 instead of 3.8 ns an entry), so that arrays at odd addresses are copied.
 template <typename T>
 class Tile {
  public:
@@ -59,7 +61,10 @@ class Tile {
   void open(int64_t first, int64_t count, int64_t lanes, bool read) {
     at_ = {whole_.data + first * whole_.example, whole_.example, whole_.feature};
     count_ = count;
-    direct_ = whole_.example == 1 && count == lanes && n_ == count;
+    direct_ = whole_.example == 1 && count == lanes && n_ == count &&
+              (reinterpret_cast<uintptr_t>(at_.data) | static_cast<size_t>(at_.feature) * sizeof(T)) %
+                      (static_cast<size_t>(kernels_.lanes) * sizeof(float)) ==
+                  0;
     if (direct_) return;
     lanes_ = lanes;
     if (copy_.size() == 0) copy_ = WeightBytes(static_cast<size_t>(width_ * lanes) * sizeof(T));
@@ -95,29 +100,48 @@ TrainingArgs args_of(const TrainingMatrix& matrix) {
   return a;
 }
 
-// kernel over shares of 0 .. end - 1, one a thread
-void share_out(void (*kernel)(const TrainingArgs*), const TrainingArgs& whole, int64_t end, int threads) {
-  const auto part_of = [&](int part) {
-    TrainingArgs a = whole;
-    a.begin = end * part / threads, a.end = end * (part + 1) / threads;
-    kernel(&a);
-  };
-  if (threads == 1) return part_of(0);
-  team_of(threads).run(part_of);
+// part(begin, end) over shares of 0 .. end - 1, one a thread
+template <typename Part>
+void share_out(int64_t end, int threads, const Part& part) {
+  if (threads == 1) return part(0, end);
+  team_of(threads).run([&](int i) { part(end * i / threads, end * (i + 1) / threads); });
 }
 
-// kernel over block rows, column block by column block; each(block) sets what differs
-template <typename Each>
-void by_cut(void (*kernel)(const TrainingArgs*), TrainingArgs a, const TrainingMatrix& matrix, int threads,
-            const Each& each) {
+// kernel over block rows, column block by column block; add: the first one to what is there
+void by_cut(void (*kernel)(const TrainingArgs*), const TrainingArgs& whole, const TrainingMatrix& matrix, int threads,
+            bool adds_blocks) {
   const std::vector<uint32_t>& cut = matrix.cut();
   const int64_t rows = matrix.num_block_rows(), blocks = static_cast<int64_t>(cut.size()) / rows - 1;
-  for (int64_t b = 0; b < blocks; ++b) {
-    a.start = cut.data() + b * rows;
-    a.stop = a.start + rows;
-    each(a, b);
-    share_out(kernel, a, rows, threads);
-  }
+  share_out(rows, threads, [&](int64_t begin, int64_t end) {
+    TrainingArgs a = whole;
+    a.begin = begin, a.end = end;
+    for (int64_t b = 0; b < blocks; ++b) {
+      a.start = cut.data() + b * rows;
+      a.stop = a.start + rows;
+      a.add = whole.add || (adds_blocks && b > 0);
+      kernel(&a);
+    }
+  });
+}
+
+template <typename T>
+void by_band(void (*kernel)(const TrainingArgs*), const TrainingArgs& whole, const TrainingMatrix& matrix,
+             const T* values, T* gradient, int threads) {
+  const ByColumn& columns = matrix.columns();
+  const int64_t size = matrix.block_rows * matrix.block_cols;
+  share_out(matrix.cols, threads, [&](int64_t begin, int64_t end) {
+    TrainingArgs a = whole;
+    a.begin = begin, a.end = end;
+    a.places = columns.places.data(), a.shift = columns.shift;
+    for (int64_t b = 0; b < columns.bands; ++b) {
+      const int64_t done = columns.first[static_cast<size_t>(b)] * size;
+      a.start = columns.start.data() + b * (matrix.num_block_cols() + 1);
+      a.values = values + done, a.gradient = gradient + done;
+      a.y = static_cast<T*>(whole.y) + b * columns.band_rows * matrix.block_rows * a.y_stride;
+      a.add = b > 0;
+      kernel(&a);
+    }
+  });
 }
 
 }  // namespace
@@ -135,8 +159,7 @@ void linear_forward(const TrainingMatrix& matrix, const KernelTable& kernels, co
     out.open(first, count, a.lanes, false);
     a.values = values, a.bias = bias;
     a.x = in.data(), a.x_stride = in.stride(), a.y = out.data(), a.y_stride = out.stride();
-    by_cut(kernels.training_forward[dtype_of<T>], a, matrix, threads,
-           [](TrainingArgs& block, int64_t b) { block.add = b > 0; });
+    by_cut(kernels.training_forward[dtype_of<T>], a, matrix, threads, true);
     out.write_back();
   }
 }
@@ -154,25 +177,14 @@ void linear_backward(const TrainingMatrix& matrix, const KernelTable& kernels, c
     back.open(first, count, a.lanes, true);
     a.x = in.data(), a.x_stride = in.stride();
     a.y = const_cast<T*>(back.data()), a.y_stride = back.stride();
-    a.gradient = gradient;
     if (dx.data == nullptr) {
-      by_cut(kernels.training_gradient[dtype_of<T>], a, matrix, threads,
-             [&](TrainingArgs& block, int64_t) { block.add = first > 0; });
+      a.gradient = gradient, a.add = first > 0;
+      by_cut(kernels.training_gradient[dtype_of<T>], a, matrix, threads, false);
       continue;
     }
     out.open(first, count, a.lanes, false);
     a.dx = out.data(), a.dx_stride = out.stride(), a.add_gradient = first > 0;
-    const ByColumn& columns = matrix.columns();
-    const int64_t size = matrix.block_rows * matrix.block_cols;
-    a.places = columns.places.data(), a.shift = columns.shift;
-    for (int64_t b = 0; b < columns.bands; ++b) {
-      const int64_t done = columns.first[static_cast<size_t>(b)] * size;
-      a.start = columns.start.data() + b * (matrix.num_block_cols() + 1);
-      a.values = values + done, a.gradient = gradient + done;
-      a.y = const_cast<T*>(back.data()) + b * columns.band_rows * matrix.block_rows * a.y_stride;
-      a.add = b > 0;
-      share_out(kernels.training_backward[dtype_of<T>], a, matrix.cols, threads);
-    }
+    by_band(kernels.training_backward[dtype_of<T>], a, matrix, values, gradient, threads);
     out.write_back();
   }
 }

@@ -43,7 +43,10 @@ const std::vector<uint32_t>& TrainingMatrix::cut() const {
 }
 const ByColumn& TrainingMatrix::columns() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (!columns_) columns_ = by_column(*this, kBlockBytes / kTileBytes);
+  // A visit of a column costs as much as some entries: as few rows as give it 24. 4096x4096, batch 128 (avx512), ns an
+  // entry for bands of 1024, 256, 128 rows: 6.6, 5.8, 6.1 at 90 %, 7.6, 9.0, 10.9 at 98 %; all rows: 12 at 98 %.
+  const int64_t band = 24 * rows * cols / std::max<int64_t>(1, num_kept());
+  if (!columns_) columns_ = by_column(*this, std::clamp(band, kBlockBytes / kTileBytes / 4, kBlockBytes / kTileBytes));
   return *columns_;
 }
 size_t TrainingMatrix::nbytes() const {

@@ -31,6 +31,7 @@ from gossamer.kernels.training_reference import entries, linear_backward_referen
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.unsignedinteger[Any]]
+_LINE = 64  # bytes of a cache line
 
 
 class TrainingMatrix:
@@ -223,7 +224,7 @@ class TrainingMatrix:
         shape = (len(like), features)
         if out is None:
             feature_major = like.strides[0] == like.itemsize and not like.flags.c_contiguous
-            return np.empty(shape, like.dtype, order="F" if feature_major else "C")
+            return _aligned(shape[::-1], like.dtype).T if feature_major else _aligned(shape, like.dtype)
         if out.shape != shape or out.dtype != like.dtype or not out.flags.writeable:
             raise FormatError(
                 f"expected a writable result {list(shape)} of {like.dtype}, got {out.dtype} {list(out.shape)}"
@@ -269,6 +270,15 @@ def _images(out: Floats | None, like: Floats, shape: tuple[int, ...]) -> Floats:
             f"got {out.dtype} {list(out.shape)}"
         )
     return out
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> Floats:
+    """An uninitialised array at the beginning of a cache line: NumPy's own large arrays begin 16 bytes behind one, and the products that
+    read a result as their operand would have to copy it."""
+    memory = np.empty(shape[0] * shape[1] * dtype.itemsize + _LINE, np.uint8)
+    begin = -memory.ctypes.data % _LINE
+    found: Floats = memory[begin : len(memory) - _LINE + begin].view(dtype).reshape(shape)
+    return found
 
 
 def one_float_type(*arrays: Floats) -> np.dtype[Any]:

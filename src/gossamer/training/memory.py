@@ -86,9 +86,12 @@ def measured_memory(
     parameters = list(unwrap(model).parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     masks, births = (0, 0) if sparsifier is None else sparsifier.held_bytes()
-    places = sum(module.index_bytes for module in unwrap(model).modules() if isinstance(module, HoldsPlaces))
+    compact = [module for module in unwrap(model).modules() if isinstance(module, HoldsPlaces)]
+    places = sum(module.index_bytes for module in compact)
+    theirs = {id(buffer) for module in compact for buffer in module.buffers(recurse=False)}  # are places
+    buffers = [buffer for buffer in unwrap(model).buffers() if id(buffer) not in theirs]
     return Memory(
-        weights=_nbytes([*parameters, *unwrap(model).buffers()]),
+        weights=_nbytes([*parameters, *buffers]),
         gradients=_nbytes(gradients),
         optimizer=_nbytes(_tensors_in(optimizer.state)) + births if optimizer is not None else births,
         indices=masks + places,

@@ -1,0 +1,151 @@
+"""One training step (forward, gradients, update): compact layers over torch, over our own masks and over SparseLab; memory beside it.
+
+    python benchmarks/training_step.py --sparsity 0.9 --json     one JSON object on standard output
+    python benchmarks/training_step.py --model cnn --batch 16
+    python -m benchmarks.training_step --store                    all rows of docs/performance.md into results/training_step.json
+
+Every engine trains the same network on the same batch, in turns, pinned to one CPU; float32. `ratio_*`: milliseconds of the other over
+compact, minima. `memory_ratio`: bytes of weights, gradients, Adam's state and places over dense. `peak_mib`: the largest resident set of
+five training steps in a fresh process, over the process before the network was built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gossamer.bench.machine import describe
+from gossamer.bench.result import text_table
+from gossamer.bench.script import split_patterns
+from gossamer.bench.training import MODELS, Plan, measure
+from gossamer.errors import GossamerError
+from gossamer.files import write_atomic
+
+RESULT = Path(__file__).parent / "results" / "training_step.json"
+STORED = (0.9, 0.95, 0.98)  # sparsities of the stored table
+HEADER = ["network", "pattern", "sparsity", "dense ms", "compact ms", "over dense", "over masked"]
+HEADER += ["over sparselab", "memory", "peak MiB", "dense MiB"]
+
+
+def stored_plans(rounds: int) -> list[Plan]:
+    """The rows of docs/performance.md."""
+    rows = [Plan(sparsity=sparsity, rounds=rounds) for sparsity in STORED]
+    rows += [Plan(sparsity=0.9, pattern=pattern, rounds=rounds) for pattern in ("block:4x1", "block:8x1")]
+    rows += [Plan(sparsity=0.9, optimizer="adam", rounds=rounds)]
+    return rows + [
+        Plan(model=model, sparsity=sparsity, rounds=rounds)
+        for model in ("resnet20", "cnn")
+        for sparsity in (0.9, 0.95)
+    ]
+
+
+def line(row: dict[str, Any]) -> list[str]:
+    """Cells of the table."""
+    dense = min(ms for name, ms in row["ms"].items() if name.startswith("dense"))
+    ratios = [row[f"ratio_over_{name}"] for name in ("dense", "masked", "sparselab")]
+    return [
+        row["network"] + (f", {row['optimizer']}" if row["optimizer"] != "sgd" else ""),
+        row["pattern"],
+        "–" if row["sparsity"] is None else f"{row['sparsity']:.0%}",
+        f"{dense:.1f}",
+        f"{row['ms']['compact']:.1f}",
+        *("–" if found is None else f"{found:.2f}x" for found in ratios),
+        f"{row['memory_ratio']:.3f}",
+        f"{row['peak_mib']:.0f}",
+        f"{row['peak_mib_dense']:.0f}",
+    ]
+
+
+def store(rows: list[dict[str, Any]]) -> None:
+    """With machine, versions, date and commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=RESULT.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    about = {
+        "command": "python -m benchmarks.training_step --store",
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit.stdout.strip(),
+        "machine": describe(),
+        "rows": rows,
+    }
+    write_atomic(RESULT, (json.dumps(about, indent=1) + "\n").encode())
+
+
+def numbers(text: str, kind: type, option: str) -> list[Any]:
+    """Of a list separated by commas.
+
+    >>> numbers("0.9, 0.95", float, "--sparsity")
+    [0.9, 0.95]
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise SystemExit(
+            f"training_step: {option}: expected numbers separated by commas, got {text!r}"
+        ) from None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="mlp", help=f"one of {', '.join(MODELS)}")
+    parser.add_argument("--layers", help="widths of an mlp; default 1024,4096,4096,1024,10")
+    parser.add_argument("--sparsity", default="0.9", help="0 to 1, several separated by commas")
+    parser.add_argument(
+        "--pattern", default="unstructured", help="unstructured, block:4x1, ..., separated by commas"
+    )
+    parser.add_argument("--optimizer", default="sgd", help="sgd (with momentum) or adam")
+    parser.add_argument("--batch", type=int, help="examples of a step; default 128, cnn 32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, help="bursts of each engine; default 10, quick 2")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, nothing else; never stored")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument(
+        "--store", action="store_true", help=f"measure the rows of docs/performance.md into {RESULT.name}"
+    )
+    options = parser.parse_args()
+    if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
+        parser.error("--threads, --rounds: expected at least 1")
+    rounds = options.rounds or (2 if options.quick else 10)
+    layers = None if options.layers is None else tuple(numbers(options.layers, int, "--layers"))
+    plans = [
+        Plan(
+            model=options.model,
+            layers=layers,
+            sparsity=sparsity,
+            pattern=pattern,
+            optimizer=options.optimizer,
+            batch=options.batch,
+            threads=options.threads,
+            rounds=rounds,
+        )
+        for pattern in split_patterns(options.pattern)
+        for sparsity in numbers(options.sparsity, float, "--sparsity")
+    ]
+    try:
+        plans = stored_plans(rounds) if options.store else plans
+        for plan in plans:
+            plan.setting()  # what is wrong is told before anything is measured
+        rows = [measure(plan, lambda text: print(text, file=sys.stderr, flush=True)) for plan in plans]
+    except GossamerError as error:
+        raise SystemExit(f"training_step: {error}") from None
+    if options.json:
+        print(json.dumps({**rows[0], "rows": rows if len(rows) > 1 else []}))
+    else:
+        print(text_table(HEADER, [line(row) for row in rows], left=(0, 1)))
+    if options.store and not options.quick:
+        store(rows)
+
+
+if __name__ == "__main__":
+    main()
