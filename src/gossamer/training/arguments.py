@@ -10,6 +10,7 @@ from gossamer.training.methods.method import Method
 from gossamer.training.protection import Protection
 
 ADAM_COUNTS = ("per_weight", "shared")
+DENSE_GRADIENTS = ("refused", "blockwise")
 
 
 def check_arguments(
@@ -19,6 +20,7 @@ def check_arguments(
     protect: object,
     masks: Mapping[str, Tensor] | None,
     adam_counts: str,
+    dense_gradients: str,
 ) -> None:
     """EngineError for the first argument of a wrong kind, or two that contradict each other."""
     wrong = None
@@ -32,6 +34,8 @@ def check_arguments(
         wrong = f"protect=Protection(first=…, last=…, names=…), got {protect!r}"
     elif adam_counts not in ADAM_COUNTS:
         wrong = f"adam_counts to be {' or '.join(ADAM_COUNTS)}, got {adam_counts!r}"
+    elif dense_gradients not in DENSE_GRADIENTS:
+        wrong = f"dense_gradients to be {' or '.join(DENSE_GRADIENTS)}, got {dense_gradients!r}"
     elif (method.initial == "given") != (masks is not None):
         got = "masks" if masks is not None else "no masks"
         wrong = f"masks= together with a method whose initial is 'given', got {got} and initial={method.initial!r}"

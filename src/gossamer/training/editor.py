@@ -15,6 +15,7 @@ from gossamer.sparsity.patterns import Pattern
 from gossamer.training import ranks
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.capture import DenseGradients
+from gossamer.training.checkpoint import Saved
 from gossamer.training.compact.counts import after_drop, after_edit, state_of
 from gossamer.training.copies import Copy
 from gossamer.training.counting import counts_at, ranked_counts
@@ -73,6 +74,14 @@ class Editor:
         if self.adam is not None:
             self.adam = AdamCounts()
 
+    def load(self, saved: Saved) -> None:
+        """Takes over what a checkpoint remembers of edits."""
+        self.seed, self.event, self.peak_kept = saved.seed, saved.event, saved.peak_kept
+        self.history = list(saved.history)
+        self.gradients.clear()
+        if self.adam is not None:
+            self.adam.load(saved.births)
+
     def take_gradients(self, next_step: int) -> None:
         """Copies the dense gradients that the edits after this step will rank."""
         names = {
@@ -83,6 +92,17 @@ class Editor:
         }
         if names:
             self.gradients.take(self.owner, names)
+
+    def watch(self, next_step: int) -> None:
+        """Tells the stores which weights will grow by gradient after the step to come."""
+        self.owner.watch(
+            {
+                name
+                for edit in self.method.edits_at(next_step)
+                if edit.grow_by is not None and "gradient" in edit.grow_by.needs
+                for name in self._scope(edit)
+            }
+        )
 
     def run(self, step: int, optimizer: Optimizer | None) -> bool:
         """Carries out the edits after `step`; True if there were any."""
@@ -125,7 +145,9 @@ class Editor:
             for name in self._scope(edit):
                 check_state_can_be_edited(optimizer, self.owner.slots[name].weight, name)
         self.event += 1
-        outcome = ranks.decide(lambda: self._compute(edit), self.owner.outcome_like())
+        state = self._state(edit)
+        self.owner.prepare(edit, self.patterns, state)
+        outcome = ranks.decide(lambda: self._decide(edit, state), self.owner.outcome_like())
         changes = {
             name: self.owner.apply(name, outcome, edit, optimizer, self.adam, self.copies)
             for name in self._scope(edit)
@@ -133,8 +155,8 @@ class Editor:
         self.note_kept()
         self.history.append(EditRecord(step=step, layers=changes, mask_hash=self.digest()))
 
-    def _compute(self, edit: Edit) -> dict[str, Tensor]:
-        state = CountState(
+    def _state(self, edit: Edit) -> CountState:
+        return CountState(
             num_kept={name: self.owner.num_kept(name) for name in self.owner.slots},
             legal={name: pattern.counts(self.shapes[name].matrix) for name, pattern in self.patterns.items()},
             allocate=lambda sparsity, how: counts_at(
@@ -150,6 +172,8 @@ class Editor:
             scope=self._scope(edit),
             shapes=self.shapes,
         )
+
+    def _decide(self, edit: Edit, state: CountState) -> dict[str, Tensor]:
         gradients = self.gradients.of if "gradient" in edit.needs else None
         return self.owner.decide(
             edit, self.patterns, state, event_generator(self.seed, self.event), gradients

@@ -36,7 +36,7 @@ from gossamer.training.masks import MaskOwner, put_given
 from gossamer.training.methods.method import Method, final_sparsity, stages_of
 from gossamer.training.optimizers import Support, check_optimizer, restart_state, support_for
 from gossamer.training.protection import Protection
-from gossamer.training.reports import EditRecord, FinalReport, LayerRow, Summary, early_end
+from gossamer.training.reports import EditRecord, FinalReport, Summary, early_end, layer_rows
 from gossamer.training.stages import StagePosition, position_at, restarts_at
 from gossamer.training.steps import StepCalls
 from gossamer.training.stores import Stores
@@ -70,11 +70,14 @@ class Sparsifier:
         ema: Average | Iterable[Average] = (),
         masks: Mapping[str, Tensor] | None = None,
         adam_counts: str = "per_weight",
+        dense_gradients: str = "refused",
     ) -> None:
         """`layers` narrows what is masked (names, wildcards); `ema` are averaged copies of the model that are masked too; `masks` are the
         masks of a method with initial="given"; `adam_counts` is "per_weight" (a grown weight has its own step count in Adam's bias
-        correction) or "shared" (torch's count for the whole tensor). Of a model with compact layers these are edited, and nothing else."""
-        check_arguments(model, method, seed, protect, masks, adam_counts)
+        correction) or "shared" (torch's count for the whole tensor). Of a model with compact layers these are edited, and nothing else;
+        `dense_gradients` is "refused", or "blockwise" for methods that grow by the gradient of absent weights (RigL), which is then made
+        at edits, a block of rows at a time."""
+        check_arguments(model, method, seed, protect, masks, adam_counts, dense_gradients)
         self.method = method
         self.pattern = parse_pattern(method.pattern)
         self.stages = stages_of(method)
@@ -97,7 +100,9 @@ class Sparsifier:
         check_reachable(method, self.pattern, shapes)
         self._owner: Stores
         if chosen.compact:
-            check_compact(method, self.pattern, shapes, chosen.masked, masks)
+            check_compact(
+                method, self.pattern, shapes, chosen.masked, masks, blockwise=dense_gradients == "blockwise"
+            )
             self._owner = CompactStores(chosen.masked)
         else:
             self._owner = MaskOwner(chosen.masked)
@@ -169,21 +174,11 @@ class Sparsifier:
 
     def summary(self) -> Summary:
         """All weights that count, masked or dense with the reason, and the sparsity requested and granted."""
-        rows = [
-            LayerRow(
-                name=name,
-                shape=shape.weight,
-                size=shape.numel,
-                num_kept=shape.numel if shape.dense is not None else self._owner.num_kept(name),
-                pattern="" if shape.dense is not None else str(self.pattern),
-                reason=shape.dense or "",
-            )
-            for name, shape in self._editor.shapes.items()
-        ]
+        rows = layer_rows(self._editor.shapes, self._owner.num_kept, str(self.pattern))
         return Summary(
             step=self.step,
             requested=final_sparsity(self.method),
-            rows=tuple(rows),
+            rows=rows,
             peak_kept=self._editor.peak_kept,
         )
 
@@ -212,6 +207,7 @@ class Sparsifier:
         self._optimizer, self._last_optimizer = optimizer, weakref.ref(optimizer)
         self._owner.mask_weights()
         self._optimizer_loaded(optimizer)
+        self._editor.watch(self.step + 1)
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
@@ -226,6 +222,7 @@ class Sparsifier:
             hook.remove()
         self._hooks, self._optimizer, self._support = [], None, None
         self._editor.gradients.clear()
+        self._owner.watch(())
         return self.summary()
 
     def mask_gradients(self) -> None:
@@ -281,21 +278,14 @@ class Sparsifier:
             like=self._owner.saved(),
             digest_of=self._owner.digest_of_saved,
         )
-        self.step, editor = saved.step, self._editor
-        editor.seed, editor.event, editor.peak_kept, editor.history = (
-            saved.seed,
-            saved.event,
-            saved.peak_kept,
-            list(saved.history),
-        )
-        editor.gradients.clear()
-        if editor.adam is not None:
-            editor.adam.load(saved.births)
+        self.step = saved.step
+        self._editor.load(saved)
         self._loaded.give_back()
         self._loaded.note(self._owner.slots)
         for name, mask in saved.masks.items():
             self._owner.load(name, mask)
-        editor.digest()
+        self._editor.digest()
+        self._editor.watch(self.step + 1)
         self._owner.mask_weights()
         self._state_dirty = True
         return self.summary()
@@ -336,6 +326,7 @@ class Sparsifier:
             return
         if self._calls.was_skipped(optimizer):
             self._editor.gradients.clear()
+            self._editor.watch(self.step + 1)
             return
         self._editor.correct_adam(optimizer)
         self.step += 1
@@ -350,6 +341,7 @@ class Sparsifier:
         self._state_dirty = False
         self._loaded.forget()
         self._editor.gradients.clear()
+        self._editor.watch(self.step + 1)
 
     def _apply_masks(self, *, with_state: bool) -> None:
         self._owner.mask_weights()

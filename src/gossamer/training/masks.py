@@ -4,7 +4,7 @@ A mask is bool, True = kept, and has the shape of its weight. What is dropped is
 are filled, not multiplied, because 0 * inf and 0 * nan are nan, and because a negative weight times zero is -0.0.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -100,6 +100,12 @@ class MaskOwner:
     def has_new_gradient(self, name: str, gradient: Tensor) -> bool:
         """True if a backward pass has written this gradient since it was masked: a dropped place is not zero."""
         return bool(gradient[~self._kept[name]].any())
+
+    def watch(self, names: Collection[str]) -> None:
+        """Gradients of dense weights are there anyway."""
+
+    def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
+        """Gradients are averaged over ranks already."""
 
     def decide(
         self,

@@ -1,8 +1,9 @@
 """What the engine says about its work: plain records with numbers, that print as tables and turn into JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+from gossamer.sparsity.costs import LayerShape
 from gossamer.units import show_percent
 
 
@@ -20,6 +21,23 @@ class LayerRow:
     @property
     def sparsity(self) -> float:
         return 1.0 - self.num_kept / self.size if self.size else 0.0
+
+
+def layer_rows(
+    shapes: Mapping[str, LayerShape], num_kept: Callable[[str], int], pattern: str
+) -> tuple[LayerRow, ...]:
+    """A row for every weight that counts, dense ones with their reason."""
+    return tuple(
+        LayerRow(
+            name=name,
+            shape=shape.weight,
+            size=shape.numel,
+            num_kept=shape.numel if shape.dense is not None else num_kept(name),
+            pattern="" if shape.dense is not None else pattern,
+            reason=shape.dense or "",
+        )
+        for name, shape in shapes.items()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

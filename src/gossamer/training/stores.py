@@ -5,7 +5,7 @@ editor decides on rank 0 (`decide`, a pure function of the state), sends tensors
 out on every rank (`apply`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -83,6 +83,14 @@ class Stores(Protocol):
 
     def has_new_gradient(self, name: str, gradient: Tensor) -> bool:
         """True if a gradient that was taken has been written by a later backward pass."""
+        ...
+
+    def watch(self, names: Collection[str]) -> None:
+        """Before the backward passes of a step: an edit after it will ask for gradients of absent entries of these weights."""
+        ...
+
+    def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
+        """On every rank before rank 0 decides: what needs all ranks to be computed."""
         ...
 
     def decide(

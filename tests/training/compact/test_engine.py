@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from gossamer.errors import EngineError
 from gossamer.training import SET, Gradual, Method, RigL, Sparsifier, Static
-from gossamer.training.compact import SparseLinear, compact_, dense_state_dict, peak_counts
+from gossamer.training.compact import CompactLayer, SparseLinear, compact_, dense_state_dict, peak_counts
 from tests.training.compact.helpers import loss_of, net
 from tests.training.helpers import NOTHING
 
@@ -40,7 +40,7 @@ class Pair:
         self.report = compact_(self.model, method, seed=5, protect=NOTHING)
         self.optimizers = [OPTIMIZERS[optimizer](m.parameters()) for m in (self.dense, self.model)]
         self.masked = Sparsifier(self.dense, method, self.optimizers[0], seed=5, protect=NOTHING)
-        self.compact = Sparsifier(self.model, method, self.optimizers[1], seed=5)
+        self.compact = Sparsifier(self.model, method, self.optimizers[1], seed=5, dense_gradients="blockwise")
         self.step = 0
 
     def train(self, steps: int = 1) -> tuple[float, float]:
@@ -91,6 +91,32 @@ def test_compact_equals_masked_over_200_steps_with_mutations(method: Method, opt
     state = dense_state_dict(pair.model)
     for name, tensor in pair.dense.state_dict().items():
         torch.testing.assert_close(state[name], tensor, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize(
+    ("pattern", "exclude_dropped"), [("unstructured", False), ("unstructured", True), ("block:2x1", False)]
+)
+def test_rigl_blockwise_chooses_what_the_masked_engine_does(
+    kind: str, pattern: str, exclude_dropped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossamer.training.compact.blockwise.BLOCK_ENTRIES", 150)  # many blocks of few rows
+    method = RigL(sparsity=0.6, every=5, stop=50, pattern=pattern, exclude_dropped=exclude_dropped)
+    pair = Pair(method, "momentum", kind=kind)
+    for _ in range(50):
+        masked, compact = pair.train()
+        assert abs(masked - compact) <= 1e-10
+        assert pair.masked.history[-1] == pair.compact.history[-1]
+    assert sum(record.grown for record in pair.compact.history) > 50
+    assert all(module.recorded is None for module in pair.model.modules() if isinstance(module, CompactLayer))
+
+
+def test_rigl_blockwise_is_refused_where_parts_do_not_add_up() -> None:
+    method = RigL(sparsity=0.6, every=5, stop=50, pattern="gs:4,1")
+    with pytest.raises(EngineError, match="expected the pattern unstructured or block"):
+        Sparsifier(layers(method), method, dense_gradients="blockwise")
+    with pytest.raises(EngineError, match="dense_gradients to be refused or blockwise, got 'all'"):
+        Sparsifier(layers(method), method, dense_gradients="all")
 
 
 def test_compact_equals_masked_in_float32_until_the_first_edit() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from gossamer.errors import EngineError
-from gossamer.sparsity.growth import Random
+from gossamer.sparsity.growth import All, Random
 from gossamer.sparsity.patterns import Pattern
+from gossamer.training.compact.blockwise import check_pattern
 from gossamer.training.compact.counts import after_edit, no_ranking, peak_counts, state_of
 from gossamer.training.compact.entries import refused_growth
 from gossamer.training.compact.layer import CompactLayer
@@ -23,11 +24,13 @@ def check_compact(
     shapes: Shapes,
     slots: Mapping[str, Slot],
     masks: Mapping[str, Tensor] | None,
+    *,
+    blockwise: bool,
 ) -> None:
     """EngineError for masks beside places, growth that needs dense tensors, too small a capacity, or other counts than at the start."""
     if masks is not None:
         raise EngineError("masks: expected none with compact layers, whose places are the masks, got some")
-    check_growth(method)
+    check_growth(method, pattern, blockwise=blockwise)
     layers = {name: compact_layer(slot) for name, slot in slots.items()}
     held = {name: layer.num_kept for name, layer in layers.items()}
     if method.initial != "given" and not (method.allocation == "global_rank" and method.last_edit == 0):
@@ -51,12 +54,15 @@ def check_compact(
                 )
 
 
-def check_growth(method: Method) -> None:
+def check_growth(method: Method, pattern: Pattern, *, blockwise: bool) -> None:
     """EngineError if an edit of `method` grows otherwise than at random, or shares counts by a ranking of dense scores."""
     for step in range(method.last_edit + 1):
         for edit in method.edits_at(step):
-            if edit.grow_by is not None and not isinstance(edit.grow_by, Random):
+            if edit.grow_by is None or isinstance(edit.grow_by, Random):
+                continue
+            if isinstance(edit.grow_by, All) or not blockwise:
                 raise refused_growth(edit.grow_by)
+            check_pattern(pattern)
     if method.allocation == "global_rank" and method.last_edit:
         no_ranking()
 

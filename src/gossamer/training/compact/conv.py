@@ -7,9 +7,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 from gossamer.errors import EngineError
 from gossamer.kernels.conv_geometry import ConvGeometry
+from gossamer.sparsity.view import as_matrix
 from gossamer.training.compact.conv_product import ConvProduct
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.products import checked_operand
@@ -72,15 +74,28 @@ class SparseConv2d(CompactLayer):
         if self.padding_mode != "zeros" or (top, left) != (bottom, right):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             batch, padding = F.pad(batch, (left, right, top, bottom), mode=mode), (0, 0)
-        geometry = ConvGeometry(
-            kernel=self.kernel_size,
-            stride=self.stride,
-            padding=padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
-        y: Tensor = ConvProduct.apply(self.values, self.bias, batch, self.matrix(), geometry)  # type: ignore[no-untyped-call]
+        geometry = self._geometry(padding)
+        y: Tensor = ConvProduct.apply(self.values, self.bias, batch, self.matrix(), geometry, self.recorded)  # type: ignore[no-untyped-call]
         return y if x.ndim == 4 else y[0]
+
+    def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
+        """Row by row of groups: a group's rows read its own input channels. The padding of `x` is that of the product."""
+        per_group, channels = self.out_channels // self.groups, self.in_channels // self.groups
+        (top, bottom), (left, right) = self._borders()
+        padded = self.padding_mode != "zeros" or (top, left) != (bottom, right)
+        blocks = []
+        for group in range(first // per_group, (last - 1) // per_group + 1):
+            begin, end = max(first, group * per_group), min(last, (group + 1) * per_group)
+            gradient = conv2d_weight(  # type: ignore[no-untyped-call]
+                x[:, group * channels : (group + 1) * channels],
+                (end - begin, channels, *self.kernel_size),
+                dy[:, begin:end],
+                self.stride,
+                (0, 0) if padded else (top, left),
+                self.dilation,
+            )
+            blocks.append(as_matrix(gradient))
+        return torch.cat(blocks)
 
     def to_dense(self, weight: Tensor | None = None) -> nn.Conv2d:
         """The nn.Conv2d of the same function, or with this `weight`."""
@@ -107,6 +122,15 @@ class SparseConv2d(CompactLayer):
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, groups={self.groups}, {self._described()}"
+        )
+
+    def _geometry(self, padding: tuple[int, int]) -> ConvGeometry:
+        return ConvGeometry(
+            kernel=self.kernel_size,
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
     def _borders(self) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gossamer.kernels.conv_geometry import ConvGeometry
 from gossamer.kernels.training_matrix import TrainingMatrix
-from gossamer.training.compact.products import once
+from gossamer.training.compact.products import Recorded, once
 
 
 class ConvProduct(torch.autograd.Function):
@@ -23,8 +23,10 @@ class ConvProduct(torch.autograd.Function):
         x: Tensor,
         matrix: TrainingMatrix,
         geometry: ConvGeometry,
+        recorded: Recorded | None = None,
     ) -> Tensor:
-        ctx.matrix, ctx.geometry, ctx.needs = matrix, geometry, tuple(ctx.needs_input_grad[:3])
+        ctx.matrix, ctx.recorded, ctx.needs = matrix, recorded, tuple(ctx.needs_input_grad[:3])
+        ctx.geometry = geometry
         operand = _readable(x)
         y = torch.from_numpy(
             matrix.conv(values.numpy(), geometry, operand.numpy(), threads=torch.get_num_threads())
@@ -53,7 +55,9 @@ class ConvProduct(torch.autograd.Function):
                 dx = torch.from_numpy(found[0]) if need_x else None
                 dvalues = torch.from_numpy(found[1]) if need_values else None
             dbias = gradient.sum((0, 2, 3)) if need_bias else None
-        return (*once((dvalues, dbias, dx), dy, ctx), None, None)
+            if ctx.recorded is not None:
+                ctx.recorded.append((x, gradient))
+        return (*once((dvalues, dbias, dx), dy, ctx), None, None, None)
 
 
 def _readable(images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from gossamer.errors import EngineError
-from gossamer.sparsity.criteria import Criterion, View
+from gossamer.sparsity.criteria import View
 from gossamer.sparsity.growth import All, Growth, Random
 from gossamer.sparsity.patterns import Pattern, Shape
 from gossamer.training.edits import Edit
@@ -45,6 +45,7 @@ def decide_entries(
     drop_to: int | None,
     grow_to: int | None,
     generator: Generator,
+    candidates: tuple[Tensor, Tensor] | None = None,
 ) -> EntryDecision:
     """The counterpart of `decisions.decide_edit` for one compact weight, with the same draws from `generator`."""
     count = len(entries.positions)
@@ -53,17 +54,47 @@ def decide_entries(
         if isinstance(edit.drop_by, Random):
             scores = torch.rand(count, generator=generator)
         else:
-            scores = _scores(edit.drop_by, entries, drop_to)
+            scores = _without_nan(edit.drop_by(_row(entries), drop_to)[0])
         stays = pattern.select(entries.positions, scores, shape, drop_to)
         assert int(stays.sum()) == drop_to
     kept = entries.positions[stays]
     if grow_to is not None and edit.grow_by is not None and grow_to > len(kept):
-        exclude = entries.positions[~stays] if edit.exclude_dropped else None
-        if not isinstance(edit.grow_by, Random):
+        if isinstance(edit.grow_by, Random):
+            exclude = entries.positions[~stays] if edit.exclude_dropped else None
+            grown = pattern.draw(kept, shape, grow_to, generator, exclude)
+        elif candidates is not None:
+            grown = _best(edit, pattern, shape, _part(entries, ~stays), candidates, grow_to - len(kept))
+        else:
             raise refused_growth(edit.grow_by)
-        grown = pattern.draw(kept, shape, grow_to, generator, exclude)
         assert len(kept) + len(grown) == grow_to
     return EntryDecision(stays=stays, grown=grown)
+
+
+def _best(
+    edit: Edit,
+    pattern: Pattern,
+    shape: Shape,
+    dropped: Entries,
+    candidates: tuple[Tensor, Tensor],
+    wanted: int,
+) -> Tensor:
+    """Of the absent candidates and of what the edit has just dropped, the `wanted` positions with the highest score to grow."""
+    assert edit.grow_by is not None
+    assert not isinstance(edit.grow_by, Random)
+    scores = edit.grow_by(_row(dropped), wanted)[0]
+    if edit.exclude_dropped:
+        scores = torch.full_like(scores, float("-inf"))
+    positions, order = torch.cat([candidates[0], dropped.positions]).sort()
+    pool = _without_nan(torch.cat([candidates[1], scores])[order])
+    return positions[pattern.select(positions, pool, shape, wanted)]
+
+
+def _part(entries: Entries, which: Tensor) -> Entries:
+    return Entries(
+        positions=entries.positions[which],
+        weight=entries.weight[which],
+        gradient=None if entries.gradient is None else entries.gradient[which],
+    )
 
 
 def first_places(
@@ -101,14 +132,16 @@ def refused_growth(grow_by: Growth) -> EngineError:
     )
 
 
-def _scores(criterion: Criterion, entries: Entries, k: int) -> Tensor:
+def _row(entries: Entries) -> View:
     """A criterion reads matrices; the kept entries are one of a single row."""
-    view = View(
+    return View(
         weight=entries.weight[None],
         mask=torch.ones(1, len(entries.positions), dtype=torch.bool),
         gradient=None if entries.gradient is None else entries.gradient[None],
     )
-    scores = criterion(view, k)[0]
+
+
+def _without_nan(scores: Tensor) -> Tensor:
     if bool(torch.isnan(scores).any()):
         raise EngineError(
             f"expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}: weights or gradients have "

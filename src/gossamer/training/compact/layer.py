@@ -17,6 +17,7 @@ from gossamer.errors import EngineError
 from gossamer.kernels.training_matrix import TrainingMatrix
 from gossamer.sparsity.patterns import parse_pattern
 from gossamer.sparsity.view import as_matrix, from_matrix
+from gossamer.training.compact.products import Recorded
 from gossamer.training.compact.storage import Places, block_of, dense_matrix
 
 
@@ -53,6 +54,7 @@ class CompactLayer(nn.Module):
             positions = legal.for_weight(shape).draw(nothing, (rows, columns), num_kept, generator)
         if capacity is None:
             capacity = len(positions)
+        self.recorded: Recorded | None = None  # a list while backward passes shall leave their operands in it
         self._matrix: TrainingMatrix | None = None
         self._made_from = (0, 0)  # identity and version of the places that the handle was made from
         self.pattern = str(legal)
@@ -131,7 +133,11 @@ class CompactLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own handle."""
-        return {**self.__dict__, "_matrix": None}
+        return {**self.__dict__, "_matrix": None, "recorded": None}
+
+    def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
+        """Rows `first` to `last` - 1 of the dense weight's gradient [R, C], from the operands of one backward pass."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def take(self, weight: Tensor) -> None:

@@ -53,10 +53,12 @@ class SparseLinear(CompactLayer):
             raise EngineError(
                 f"SparseLinear: expected an input of shape [..., {self.in_features}], got {list(x.shape)}"
             )
-        y: Tensor = LinearProduct.apply(
-            self.values, self.bias, x.reshape(-1, self.in_features), self.matrix()
-        )  # type: ignore[no-untyped-call]
+        rows = x.reshape(-1, self.in_features)
+        y: Tensor = LinearProduct.apply(self.values, self.bias, rows, self.matrix(), self.recorded)  # type: ignore[no-untyped-call]
         return y.reshape(*x.shape[:-1], self.out_features)
+
+    def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
+        return dy[:, first:last].T @ x
 
     def to_dense(self, weight: Tensor | None = None) -> nn.Linear:
         """The nn.Linear of the same function, or with this `weight`."""

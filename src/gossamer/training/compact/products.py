@@ -20,6 +20,8 @@ from gossamer.kernels.training_matrix import TrainingMatrix
 
 FLOATS = (torch.float32, torch.float64)
 
+Recorded = list[tuple[Tensor, Tensor]]  # operands of backward passes, where an edit will rank absent weights
+
 # From this many examples on, the first compact layer turns its input to feature-major, and all that follow stay there.
 FEATURE_MAJOR_FROM = 16
 
@@ -50,8 +52,15 @@ class LinearProduct(torch.autograd.Function):
     """y [N, R] = x [N, C] W^T + bias."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, bias: Tensor | None, x: Tensor, matrix: TrainingMatrix) -> Tensor:
-        ctx.matrix, ctx.needs = matrix, tuple(ctx.needs_input_grad[:3])
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        bias: Tensor | None,
+        x: Tensor,
+        matrix: TrainingMatrix,
+        recorded: Recorded | None = None,
+    ) -> Tensor:
+        ctx.matrix, ctx.recorded, ctx.needs = matrix, recorded, tuple(ctx.needs_input_grad[:3])
         operand = _readable(x)
         if len(x) >= FEATURE_MAJOR_FROM and not _is_feature_major(operand):
             operand = operand.T.contiguous().T
@@ -86,7 +95,9 @@ class LinearProduct(torch.autograd.Function):
                 dx = torch.from_numpy(found[0]) if need_x else None
                 dvalues = torch.from_numpy(found[1]) if need_values else None
             dbias = gradient.sum(0) if need_bias else None
-        return (*once((dvalues, dbias, dx), dy, ctx), None)
+            if ctx.recorded is not None and x is not None:
+                ctx.recorded.append((x, gradient))
+        return (*once((dvalues, dbias, dx), dy, ctx), None, None)
 
 
 class _Once(torch.autograd.Function):

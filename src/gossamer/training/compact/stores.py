@@ -10,7 +10,7 @@ The parameter object, its shape and its storage stay what they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +19,10 @@ from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, GossamerError
 from gossamer.sparsity.criteria import Criterion
-from gossamer.sparsity.growth import FILLS
+from gossamer.sparsity.growth import FILLS, Random
 from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
+from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
 from gossamer.training.compact.counts import no_ranking
 from gossamer.training.compact.entries import Entries, decide_entries
@@ -42,6 +43,7 @@ class CompactStores:
 
     def __init__(self, slots: Mapping[str, Slot]) -> None:
         self.slots = dict(slots)
+        self._candidates: dict[str, tuple[Tensor, Tensor]] = {}  # of the edit that is prepared
 
     @property
     def kept(self) -> Mapping[str, Tensor]:
@@ -118,6 +120,24 @@ class CompactStores:
         """Gradients have no dropped places that could tell; the first call of a step counts."""
         return False
 
+    def watch(self, names: Collection[str]) -> None:
+        for name in self.slots:
+            self._layer(name).recorded = [] if name in names else None
+
+    @torch.no_grad()
+    def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
+        """On every rank: the best absent entries of weights that grow by gradient, which rank 0 will choose from."""
+        self._candidates.clear()
+        if edit.grow_to is None or edit.grow_by is None or isinstance(edit.grow_by, Random):
+            return
+        drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
+        grow_to = edit.grow_to(state)
+        for name in state.scope:
+            wanted = grow_to[name] - min(state.num_kept[name], drop_to.get(name, state.num_kept[name]))
+            if wanted > 0:
+                self._candidates[name] = candidates(self._layer(name), edit.grow_by, patterns[name], wanted)
+            self._layer(name).recorded = None
+
     def decide(
         self,
         edit: Edit,
@@ -140,6 +160,7 @@ class CompactStores:
                     drop_to.get(name),
                     grow_to.get(name),
                     generator,
+                    self._candidates.get(name),
                 )
             except GossamerError as error:
                 raise type(error)(f"{name!r}: {error}") from None
