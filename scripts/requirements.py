@@ -21,7 +21,7 @@ def requirements(extra: str) -> list[str]:
                 waiting += own[1].split(",")
             elif not line.startswith("torch"):
                 found.append(line)
-    return found
+    return list(dict.fromkeys(found))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ EXTRA_OF = {
     "openvino": "bench",
     "nncf": "bench",
     "psutil": "bench",
+    "transformers": "huggingface",
+    "lightning": "lightning",
+    "accelerate": "accelerate",
+    "ray": "ray",
 }
 """Top-level module -> extra of pyproject.toml."""
 

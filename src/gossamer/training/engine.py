@@ -34,7 +34,7 @@ from gossamer.training.layers import choose, find_weights
 from gossamer.training.loaded import LoadedWeights
 from gossamer.training.masks import MaskOwner, put_given
 from gossamer.training.methods.method import Method, final_sparsity, stages_of
-from gossamer.training.optimizers import Support, check_optimizer, restart_state, support_for
+from gossamer.training.optimizers import Support, check_optimizer, restart_state
 from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, Summary, early_end, layer_rows
 from gossamer.training.stages import StagePosition, position_at, restarts_at
@@ -81,6 +81,7 @@ class Sparsifier:
         self.method = method
         self.pattern = parse_pattern(method.pattern)
         self.stages = stages_of(method)
+        self.adam_counts = adam_counts
         self.step = 0
         named = list(masks) if masks is not None and layers is None else layers
         chosen = choose(model, self.pattern, protect or Protection(), named)
@@ -181,12 +182,6 @@ class Sparsifier:
             rows=rows,
             peak_kept=self._editor.peak_kept,
         )
-
-    @property
-    def counts_births(self) -> bool:
-        """True if the step at which a weight was grown will be held for each: the method grows, and Adam counts their own steps."""
-        adam = self._optimizer is not None and support_for(self._optimizer).counts == "adam"
-        return adam and self.method.grows and self._editor.adam is not None
 
     def held_bytes(self) -> tuple[int, int]:
         """Bytes that the engine holds beside the model: masks, and step counts of grown weights."""

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 
 from gossamer.training.engine import Sparsifier
 from gossamer.training.memory import Memory, Storage, measured_memory, predicted_memory
+from gossamer.training.optimizers import support_for
 
 SPARSE: tuple[Storage, ...] = ("masked", "compact")
 
@@ -58,7 +59,7 @@ def predictions(
             counts,
             storage=storage,
             pattern="unstructured" if sparsifier is None else str(sparsifier.pattern),
-            counts_births=sparsifier is not None and sparsifier.counts_births,
+            counts_births=sparsifier is not None and _counts_births(sparsifier, optimizer),
             activations=activations,
         )
 
@@ -73,3 +74,9 @@ def predictions(
             "peak": at(storage, peak).to_dict(),
         }
     return found
+
+
+def _counts_births(sparsifier: Sparsifier, optimizer: Optimizer) -> bool:
+    """Whether the step at which a weight was grown is held for each: the method grows, and Adam counts their own steps."""
+    counted = sparsifier.adam_counts == "per_weight" and support_for(optimizer).counts == "adam"
+    return counted and sparsifier.method.grows
