@@ -80,8 +80,7 @@ class Sparsifier:
         check_arguments(model, method, seed, protect, masks, adam_counts, dense_gradients)
         self.method = method
         self.pattern = parse_pattern(method.pattern)
-        self.stages = stages_of(method)
-        self.adam_counts = adam_counts
+        self.stages, self.adam_counts = stages_of(method), adam_counts
         self.step = 0
         named = list(masks) if masks is not None and layers is None else layers
         chosen = choose(model, self.pattern, protect or Protection(), named)
