@@ -1,4 +1,4 @@
-"""The methods of the study with their settings: how a run of so many steps becomes a method of the library.
+"""The methods of the study with their settings: how a run of so many steps, of all workers together, becomes a method of the library.
 
 All of them use ERK densities and protect the first and the last layer. `settings` is what the study runs with; `tried` is what was
 compared on validation images (`benchmarks/methods.py --choose`), every method one knob with three values at most.
@@ -53,11 +53,16 @@ def _rigl(common: dict[str, Any], s: Any, steps: int) -> Method:
     return RigL(**common, drop_fraction=0.3, every=part(s["every"], steps), stop=part(s["stop"], steps))
 
 
-def _c_gap(common: dict[str, Any], s: Any, steps: int) -> Method:
+def _gap(common: dict[str, Any], s: Any, steps: int) -> Method:
     stage = part(s["grow"] / (s["partitions"] * s["rounds"]), steps)
     fine_tuning = max(0, steps - stage * s["partitions"] * s["rounds"])
     return GaP(
-        **common, partitions=s["partitions"], rounds=s["rounds"], steps_per_stage=stage, finetune=fine_tuning
+        **common,
+        order=s["order"],
+        partitions=s["partitions"],
+        rounds=s["rounds"],
+        steps_per_stage=stage,
+        finetune=fine_tuning,
     )
 
 
@@ -90,8 +95,14 @@ CONTENDERS: dict[str, Contender] = {
     ),
     "c-gap": Contender(
         label="C-GaP",
-        build=_c_gap,
-        settings={"partitions": 4, "rounds": 1, "grow": 0.5},
+        build=_gap,
+        settings={"order": "cyclic", "partitions": 4, "rounds": 1, "grow": 0.5},
+        tried={"grow": (0.3, 0.5, 0.7)},
+    ),
+    "p-gap": Contender(
+        label="P-GaP",
+        build=_gap,
+        settings={"order": "parallel", "partitions": 4, "rounds": 1, "grow": 0.5},
         tried={"grow": (0.3, 0.5, 0.7)},
     ),
 }

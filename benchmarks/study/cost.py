@@ -9,7 +9,7 @@ After a run the same is measured by `gossamer.training.cost.CostMeter` from the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from gossamer.training import Protection
 from gossamer.training.cost import LayerUse, profile_batch
 from gossamer.training.foresight import counts_over_time
 from gossamer.training.layers import choose, find_weights
-from gossamer.training.methods import Method
+from gossamer.training.methods import GaP, Method
 
 Uses = Mapping[str, LayerUse]
 
@@ -50,9 +50,14 @@ def shapes_of(model: nn.Module, pattern: str) -> dict[str, LayerShape]:
 
 
 def segments(method: Method | None, shapes: Mapping[str, LayerShape], num_steps: int) -> list[Segment]:
-    """The kept weights of every step of a run of this method; nothing is trained."""
+    """The kept weights of every step of a run of this method; nothing is trained.
+
+    Workers of a parallel GaP cost what the stages of a cyclic one do: each of them has its own partition dense.
+    """
     if method is None:
         return [Segment(begin=0, end=num_steps, counts={})]
+    if isinstance(method, GaP):
+        method = replace(method, order="cyclic")
     found: list[Segment] = []
     begin, kept = 0, {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
     for step, counts in counts_over_time(method, shapes):

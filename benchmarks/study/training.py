@@ -1,7 +1,6 @@
-"""One run of the study, from its record to its outcome.
+"""One run of the study, from its record to its outcome: how long it is, training, test.
 
-A run is a function of its record: order and augmentation of the images are functions of (seed, epoch, index), initial weights and
-masks of the seed, and one thread computes. The model after the last step is the result; nothing is selected.
+The model after the last step is the result; nothing is selected. One thread computes, so that a run is a function of its record.
 """
 
 from __future__ import annotations
@@ -9,36 +8,33 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.choose_recipe import validation_images
 from benchmarks.study import cost
 from benchmarks.study.contenders import method_of
+from benchmarks.study.loop import TASK, batches, data_of, optimizer_of, tested, train_step
 from benchmarks.study.runs import Run
-from gossamer.recipes.rates import staged_factor_at
+from gossamer.recipes.rates import factor_at, staged_factor_at
 from gossamer.recipes.schema import Rate
-from gossamer.tasks import task
-from gossamer.tasks.fashion_mnist import FASHION_MNIST as TASK
-from gossamer.tasks.images import Augment, ImageData, Integers, Split, epoch_order, normalized
+from gossamer.tasks.images import ImageData
 from gossamer.training import Sparsifier
 from gossamer.training.cost import CostMeter, CostReport
-from gossamer.training.methods import Method
+from gossamer.training.methods import GaP, Method
+from gossamer.training.parallel import InTurn, Turn, grow_in_parallel
 from gossamer.training.sieve import Sieve, Sieving
 
 MODEL = "resnet20"
-TEST_BATCH = 250
 
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """How long a run is, and what the schedule says that it costs."""
+    """How long a run is, in steps of all workers together, and what the schedule says that it costs."""
 
     num_steps: int
     steps_per_epoch: int
@@ -95,34 +91,22 @@ def _length_of(run: Run) -> Length:
 def train(run: Run) -> dict[str, Any]:
     """Train and test on one thread; the outcome as plain numbers."""
     torch.set_num_threads(1)
-    begun, length, data = time.monotonic(), length_of(run), _data(run)
+    begun, length, data = time.monotonic(), length_of(run), data_of(run)
     torch.manual_seed(run.seed)
     model: nn.Module = TASK.models[MODEL]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(model, run)
-    sparsifier = None
-    if length.method is not None:
-        sparsifier = Sparsifier(model, length.method, optimizer, seed=run.seed)
-    stages = () if sparsifier is None else sparsifier.stages
-    rate = Rate(kind=run.loop.rate, warmup=run.loop.warmup)  # type: ignore[arg-type]
-    meter, sieve, losses = CostMeter(length.uses, sparsifier), _sieve(run, length, data), []
-    for step, epoch, indices in batches(len(data.train), length.num_steps, run, sieve):
-        for group in optimizer.param_groups:
-            group["lr"] = run.loop.lr * staged_factor_at(rate, stages, step, length.num_steps)
-        loss, right = _step(model, optimizer, data, indices, run, epoch)
-        meter.step(len(indices))
-        losses.append(loss)
-        if sieve is not None:
-            sieve.observe(torch.from_numpy(indices), right)
+    if isinstance(length.method, GaP) and length.method.order == "parallel":
+        trained = _in_parallel(model, length.method, run, length, data)
+    else:
+        trained = _alone(model, run, length, data)
     outcome = {
         "num_steps": length.num_steps,
         "epochs": length.epochs,
         "dense_epochs_planned": length.dense_epochs,
-        **_spent(meter.report(), length),
-        "final_sparsity": 0.0 if sparsifier is None else sparsifier.finalize().summary.sparsity,
-        "num_edits": 0 if sparsifier is None else len(sparsifier.history),
-        "removed": 0.0 if sieve is None or sieve.report is None else sieve.report.fraction,
-        "train_loss": fmean(losses[-length.steps_per_epoch :]),
-        **_tested(model.eval(), data.test),
+        **_spent(trained["reports"], length),
+        "train_loss": fmean(trained["losses"][-length.steps_per_epoch :]),
+        "final_sparsity": trained["sparsity"],
+        "removed": trained["removed"],
+        **tested(model, data.test),
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), 1),
     }
@@ -131,42 +115,69 @@ def train(run: Run) -> dict[str, Any]:
     return outcome
 
 
-def batches(
-    num_examples: int, num_steps: int, run: Run, sieve: Sieve | None = None
-) -> Iterator[tuple[int, int, Integers]]:
-    """(step, epoch, indices) of every batch; incomplete last batches are left out. Epochs lack what the sieve has removed."""
-    step, epoch, size = 0, 0, run.loop.batch_size
-    kept = np.arange(num_examples)
-    while step < num_steps:
-        order = kept[epoch_order(len(kept), seed=run.seed, epoch=epoch)]
-        for begin in range(0, len(order) - size + 1, size):
-            if step < num_steps:
-                yield step, epoch, order[begin : begin + size]
-                step += 1
-        epoch += 1
-        if sieve is not None and sieve.end_epoch() is not None:
-            kept = sieve.kept.numpy()
+def _alone(model: nn.Module, run: Run, length: Length, data: ImageData) -> dict[str, Any]:
+    """A run of one model."""
+    optimizer = optimizer_of(model, run)
+    sparsifier = None
+    if length.method is not None:
+        sparsifier = Sparsifier(model, length.method, optimizer, seed=run.seed)
+    stages = () if sparsifier is None else sparsifier.stages
+    meter, sieve, losses = CostMeter(length.uses, sparsifier), _sieve(run, length, data), []
+    for step, epoch, indices in batches(
+        len(data.train), length.num_steps, run.loop.batch_size, run.seed, sieve
+    ):
+        factor = staged_factor_at(_rate(run), stages, step, length.num_steps)
+        loss, right = train_step(model, optimizer, run, data, indices, epoch=epoch, factor=factor)
+        meter.step(len(indices))
+        losses.append(loss)
+        if sieve is not None:
+            sieve.observe(torch.from_numpy(indices), right)
+    return {
+        "losses": losses,
+        "reports": [meter.report()],
+        "sparsity": 0.0 if sparsifier is None else sparsifier.finalize().summary.sparsity,
+        "removed": 0.0 if sieve is None or sieve.report is None else sieve.report.fraction,
+    }
 
 
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: ImageData,
-    indices: Integers,
-    run: Run,
-    epoch: int,
-) -> tuple[float, Tensor]:
-    """One optimizer step: its loss, and which examples were right before it."""
-    augment = Augment(flip=run.loop.flip, crop=run.loop.crop)
-    images, labels = TASK.training_batch(data, indices, augment, seed=run.seed, epoch=epoch)
-    model.train()
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=run.loop.precision == "bf16"):
-        logits = model(images.to(memory_format=torch.channels_last))
-    loss = task.loss(logits.float(), labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(loss.item()), logits.detach().argmax(dim=1) == labels
+@dataclass(frozen=True, kw_only=True)
+class _TurnTrainer:
+    """Trains one worker of P-GaP; each has an order of the images of its own, and its own learning-rate curve."""
+
+    run: Run
+    data: ImageData
+    uses: cost.Uses
+    reports: list[CostReport] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def __call__(self, model: nn.Module, turn: Turn) -> None:
+        run, seed = self.run, turn.seed % 2**31
+        optimizer = optimizer_of(model, run)
+        meter = CostMeter(self.uses, turn.attach(model, optimizer))
+        for step, epoch, indices in batches(len(self.data.train), turn.steps, run.loop.batch_size, seed):
+            factor = factor_at(_rate(run), step, turn.steps)
+            loss, _ = train_step(
+                model, optimizer, replace(run, seed=seed), self.data, indices, epoch=epoch, factor=factor
+            )
+            meter.step(len(indices))
+            self.losses.append(loss)
+        self.reports.append(meter.report())
+
+
+def _in_parallel(model: nn.Module, method: GaP, run: Run, length: Length, data: ImageData) -> dict[str, Any]:
+    """A run of several workers, one after the other in this process: their results do not depend on where they run."""
+    trainer = _TurnTrainer(run=run, data=data, uses=length.uses)
+    grown = grow_in_parallel(model, method, train=trainer, workers=InTurn(), seed=run.seed, retries=0)
+    return {
+        "losses": trainer.losses,
+        "reports": trainer.reports,
+        "sparsity": grown.report.sparsity,
+        "removed": 0.0,
+    }
+
+
+def _rate(run: Run) -> Rate:
+    return Rate(kind=run.loop.rate, warmup=run.loop.warmup)  # type: ignore[arg-type]
 
 
 def _sieve(run: Run, length: Length, data: ImageData) -> Sieve | None:
@@ -179,55 +190,14 @@ def _sieve(run: Run, length: Length, data: ImageData) -> Sieve | None:
     return Sieve(settings, num_examples=len(data.train), seed=run.seed)
 
 
-def _spent(report: CostReport, length: Length) -> dict[str, Any]:
-    """What the run cost by the masks that it really had."""
+def _spent(reports: Sequence[CostReport], length: Length) -> dict[str, Any]:
+    """What the run cost, all workers together, by the masks that it really had; the peak is that of one worker."""
+    spent = sum(report.macs for report in reports)
     return {
-        "examples": report.examples,
-        "macs": report.macs,
-        "dense_epochs": report.macs / length.dense_epoch_macs,
-        "peak_density": max(sum(point.num_kept) for point in report.trace) / sum(report.sizes),
+        "examples": sum(report.examples for report in reports),
+        "macs": spent,
+        "dense_epochs": spent / length.dense_epoch_macs,
+        "peak_density": max(
+            sum(point.num_kept) / sum(report.sizes) for report in reports for point in report.trace
+        ),
     }
-
-
-def _tested(model: nn.Module, split: Split) -> dict[str, Any]:
-    """Accuracy in percent and mean loss, in float32."""
-    correct, loss_sum = 0, 0.0
-    with torch.inference_mode():
-        for start in range(0, len(split), TEST_BATCH):
-            images = normalized(split.images[start : start + TEST_BATCH], mean=TASK.mean, std=TASK.std)
-            labels = torch.from_numpy(split.labels[start : start + TEST_BATCH])
-            logits = model(torch.from_numpy(images).to(memory_format=torch.channels_last))
-            correct += task.num_correct(logits, labels)
-            loss_sum += float(task.loss(logits, labels)) * len(labels)
-    return {
-        "accuracy": 100 * correct / len(split),
-        "test_loss": loss_sum / len(split),
-        "test_images": len(split),
-    }
-
-
-def _data(run: Run) -> ImageData:
-    """The images of the run: training images, and those that it is measured on."""
-    data = TASK.data[run.data].load()
-    test = data.test if run.test == "test" else validation_images()
-    return ImageData(
-        train=_first(data.train, run.images), test=_first(test, run.test_images), source=data.source
-    )
-
-
-def _first(split: Split, count: int | None) -> Split:
-    """So many images (None: all), equally many of each class."""
-    if count is None:
-        return split
-    by_class = [np.flatnonzero(split.labels == label) for label in range(len(TASK.labels))]
-    chosen = np.sort(np.concatenate([indices[: count // len(by_class)] for indices in by_class]))
-    return Split(images=split.images[chosen], labels=split.labels[chosen])
-
-
-def _optimizer(model: nn.Module, run: Run) -> torch.optim.Optimizer:
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": run.loop.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=run.loop.lr, momentum=run.loop.momentum, nesterov=run.loop.nesterov)
