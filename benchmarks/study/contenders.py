@@ -1,6 +1,6 @@
 """The methods of the study with their settings: how a run of so many steps, of all workers together, becomes a method of the library.
 
-All of them use ERK densities and protect the first and the last layer. `settings` is what the study runs with; `tried` is what was
+`mutation` is a part of the kept weights. All of them use ERK densities and protect the first and the last layer. `settings` is what the study runs with; `tried` is what was
 compared on validation images (`benchmarks/methods.py --choose`), every method one knob with three values at most.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gossamer.training import RigL
-from gossamer.training.methods import SET, GaP, Gradual, Method, OneShot, Static
+from gossamer.training.methods import MEST, SET, GaP, Gradual, Method, OneShot, Static
 
 Settings = Mapping[str, float | int | str]
 
@@ -66,6 +66,16 @@ def _gap(common: dict[str, Any], s: Any, steps: int) -> Method:
     )
 
 
+def _mest(common: dict[str, Any], s: Any, steps: int) -> Method:
+    return MEST(
+        **common,
+        kind=s["kind"],
+        mutation=s["mutation"] * (1 - common["sparsity"]),
+        every=part(s["every"], steps),
+        stop=part(s["stop"], steps),
+    )
+
+
 CONTENDERS: dict[str, Contender] = {
     "dense": Contender(label="dense", build=lambda common, settings, steps: None),
     "one-shot": Contender(
@@ -104,6 +114,18 @@ CONTENDERS: dict[str, Contender] = {
         build=_gap,
         settings={"order": "parallel", "partitions": 4, "rounds": 1, "grow": 0.5},
         tried={"grow": (0.3, 0.5, 0.7)},
+    ),
+    "mest-em": Contender(
+        label="MEST-EM",
+        build=_mest,
+        settings={"kind": "em", "mutation": 0.2, "every": 0.03, "stop": 0.75},
+        tried={"mutation": (0.1, 0.2, 0.4)},
+    ),
+    "em&s": Contender(
+        label="MEST-EM&S",
+        build=_mest,
+        settings={"kind": "em&s", "mutation": 0.5, "every": 0.03, "stop": 0.75},
+        tried={"mutation": (0.25, 0.5, 1.0)},
     ),
 }
 

@@ -85,7 +85,8 @@ class Run:
         if self.pattern != "unstructured":
             parts.append(self.pattern)
         usual = CONTENDERS[self.method].settings
-        parts += [f"{name}={value}" for name, value in self.settings.items() if value != usual.get(name)]
+        changed = {name: value for name, value in self.settings.items() if value != usual.get(name)}
+        parts += ["sieve"] if changed.get("sieve") else [f"{name}={value}" for name, value in changed.items()]
         if self.loop.lr != Loop().lr:
             parts.append(f"lr={self.loop.lr:g}")
         if self.epochs is not None:
