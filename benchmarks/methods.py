@@ -8,7 +8,7 @@ and plots anew.
     python benchmarks/methods.py --dry-run              how long each run is, and the hours of them all
     python benchmarks/methods.py --jobs 2               all of it, two runs side by side: about 4 hours of two cores
     python benchmarks/methods.py --only rigl --only 98% rows whose name contains all of these
-    python benchmarks/methods.py --with full            and the optional rows: the full data set, three seeds
+    python benchmarks/methods.py --with full            optional rows of the leading four, three seeds: full (all images), second-domain
     python benchmarks/methods.py --choose               the runs that settings were chosen by (validation images, other seeds)
     python benchmarks/methods.py --quick --json         every method, sparsity and pattern in minutes; means nothing, stored nowhere
 """
@@ -36,7 +36,7 @@ from benchmarks.study.runner import Runner
 from benchmarks.study.runs import Run
 from benchmarks.study.training import length_of
 
-EXTRA = ("full",)
+EXTRA = ("full", "second-domain")
 SECONDS_PER_STEP = 0.16
 """Batch 128, bfloat16 autocast, one thread, a second run beside it (0.131 s alone on a quiet machine); until runs have been timed."""
 SECONDS_TO_START = 5.0

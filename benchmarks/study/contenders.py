@@ -1,7 +1,7 @@
 """The methods of the study with their settings: how a run of so many steps, of all workers together, becomes a method of the library.
 
-`mutation` is a part of the kept weights. All of them use ERK densities and protect the first and the last layer. `settings` is what the study runs with; `tried` is what was
-compared on validation images (`benchmarks/methods.py --choose`), every method one knob with three values at most.
+All of them use ERK densities and keep the first and the last layer dense. Moments are parts of the run, `mutation` one of the kept weights.
+`settings` is what the study runs with; `tried` is what was compared on validation images (`benchmarks/methods.py --choose`).
 """
 
 from __future__ import annotations

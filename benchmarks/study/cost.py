@@ -40,9 +40,9 @@ def uses_of(model: nn.Module, input_shape: tuple[int, ...]) -> Uses:
     return profile_batch(model, lambda: model(torch.zeros(2, *input_shape)).sum(), examples=2).layers
 
 
-def shapes_of(model: nn.Module, pattern: str) -> dict[str, LayerShape]:
-    """All weights that count, those that stay dense with the reason, as a Sparsifier without further arguments takes them."""
-    dense = choose(model, parse_pattern(pattern), Protection(), None).dense
+def shapes_of(model: nn.Module, pattern: str, protect: Protection) -> dict[str, LayerShape]:
+    """All weights that count, those that stay dense with the reason, as a Sparsifier takes them."""
+    dense = choose(model, parse_pattern(pattern), protect, None).dense
     return {
         name: LayerShape(weight=tuple(slot.weight.shape), dense=dense[name][1] if name in dense else None)
         for name, slot in find_weights(model).items()

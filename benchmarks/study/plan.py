@@ -147,6 +147,9 @@ def _leader_rows(name: str, extra: Iterable[str]) -> list[Row]:
     if "full" in extra:
         run = run_of(name, sparsity=0.95, budget=BUDGET, data="full")
         found.append(Row(group="full Fashion-MNIST", run=run, seeds=OPTIONAL_SEEDS))
+    if "second-domain" in extra:
+        run = run_of(name, sparsity=0.95, budget=BUDGET, data="packages")
+        found.append(Row(group="package sections", run=run, seeds=OPTIONAL_SEEDS))
     return found
 
 

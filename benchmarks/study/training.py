@@ -14,22 +14,20 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from gossamer.training.parallel import InTurn, Turn, grow_in_parallel
 from torch import nn
 
 from benchmarks.study import cost
 from benchmarks.study.contenders import method_of
-from benchmarks.study.loop import TASK, batches, data_of, optimizer_of, tested, train_step
+from benchmarks.study.domain import Data
+from benchmarks.study.loop import DOMAINS, batches, optimizer_of, tested, train_step
 from benchmarks.study.runs import Run
 from gossamer.recipes.rates import factor_at, staged_factor_at
 from gossamer.recipes.schema import Rate
-from gossamer.tasks.images import ImageData
 from gossamer.training import Sparsifier
 from gossamer.training.cost import CostMeter, CostReport
 from gossamer.training.methods import GaP, Method
-from gossamer.training.parallel import InTurn, Turn, grow_in_parallel
 from gossamer.training.sieve import Sieve, Sieving
-
-MODEL = "resnet20"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +58,11 @@ def length_of(run: Run) -> Length:
 
 
 def _length_of(run: Run) -> Length:
-    model = TASK.models[MODEL]()
-    shapes = cost.shapes_of(model, run.pattern)
-    uses = cost.uses_of(model, TASK.input_shape)
-    steps_per_epoch = (run.images or TASK.data[run.data].train_images) // run.loop.batch_size
+    domain = DOMAINS[run.data]
+    model = domain.model()
+    shapes = cost.shapes_of(model, run.pattern, domain.protect)
+    uses = cost.uses_of(model, domain.input_shape)
+    steps_per_epoch = domain.num_train(run) // run.loop.batch_size
     dense_epoch = cost.step_macs(uses, {}) * run.loop.batch_size * steps_per_epoch
 
     def method(num_steps: int) -> Method | None:
@@ -91,9 +90,10 @@ def _length_of(run: Run) -> Length:
 def train(run: Run) -> dict[str, Any]:
     """Train and test on one thread; the outcome as plain numbers."""
     torch.set_num_threads(1)
-    begun, length, data = time.monotonic(), length_of(run), data_of(run)
+    begun, domain, length = time.monotonic(), DOMAINS[run.data], length_of(run)
+    data = domain.load(run)
     torch.manual_seed(run.seed)
-    model: nn.Module = TASK.models[MODEL]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = domain.model()
     if isinstance(length.method, GaP) and length.method.order == "parallel":
         trained = _in_parallel(model, length.method, run, length, data)
     else:
@@ -106,7 +106,8 @@ def train(run: Run) -> dict[str, Any]:
         "train_loss": fmean(trained["losses"][-length.steps_per_epoch :]),
         "final_sparsity": trained["sparsity"],
         "removed": trained["removed"],
-        **tested(model, data.test),
+        **tested(model, data),
+        "source": data.source,
         "seconds": round(time.monotonic() - begun, 1),
         "cpu_seconds": round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), 1),
     }
@@ -115,19 +116,22 @@ def train(run: Run) -> dict[str, Any]:
     return outcome
 
 
-def _alone(model: nn.Module, run: Run, length: Length, data: ImageData) -> dict[str, Any]:
+def _alone(model: nn.Module, run: Run, length: Length, data: Data) -> dict[str, Any]:
     """A run of one model."""
     optimizer = optimizer_of(model, run)
     sparsifier = None
     if length.method is not None:
-        sparsifier = Sparsifier(model, length.method, optimizer, seed=run.seed)
+        sparsifier = Sparsifier(
+            model, length.method, optimizer, seed=run.seed, protect=DOMAINS[run.data].protect
+        )
     stages = () if sparsifier is None else sparsifier.stages
     meter, sieve, losses = CostMeter(length.uses, sparsifier), _sieve(run, length, data), []
     for step, epoch, indices in batches(
-        len(data.train), length.num_steps, run.loop.batch_size, run.seed, sieve
+        data.num_train, length.num_steps, run.loop.batch_size, run.seed, sieve
     ):
         factor = staged_factor_at(_rate(run), stages, step, length.num_steps)
-        loss, right = train_step(model, optimizer, run, data, indices, epoch=epoch, factor=factor)
+        inputs, labels = data.train_batch(indices, run.seed, epoch)
+        loss, right = train_step(model, optimizer, run, inputs, labels, factor)
         meter.step(len(indices))
         losses.append(loss)
         if sieve is not None:
@@ -145,7 +149,7 @@ class _TurnTrainer:
     """Trains one worker of P-GaP; each has an order of the images of its own, and its own learning-rate curve."""
 
     run: Run
-    data: ImageData
+    data: Data
     uses: cost.Uses
     reports: list[CostReport] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -154,20 +158,27 @@ class _TurnTrainer:
         run, seed = self.run, turn.seed % 2**31
         optimizer = optimizer_of(model, run)
         meter = CostMeter(self.uses, turn.attach(model, optimizer))
-        for step, epoch, indices in batches(len(self.data.train), turn.steps, run.loop.batch_size, seed):
+        for step, epoch, indices in batches(self.data.num_train, turn.steps, run.loop.batch_size, seed):
             factor = factor_at(_rate(run), step, turn.steps)
-            loss, _ = train_step(
-                model, optimizer, replace(run, seed=seed), self.data, indices, epoch=epoch, factor=factor
-            )
+            inputs, labels = self.data.train_batch(indices, seed, epoch)
+            loss, _ = train_step(model, optimizer, run, inputs, labels, factor)
             meter.step(len(indices))
             self.losses.append(loss)
         self.reports.append(meter.report())
 
 
-def _in_parallel(model: nn.Module, method: GaP, run: Run, length: Length, data: ImageData) -> dict[str, Any]:
+def _in_parallel(model: nn.Module, method: GaP, run: Run, length: Length, data: Data) -> dict[str, Any]:
     """A run of several workers, one after the other in this process: their results do not depend on where they run."""
     trainer = _TurnTrainer(run=run, data=data, uses=length.uses)
-    grown = grow_in_parallel(model, method, train=trainer, workers=InTurn(), seed=run.seed, retries=0)
+    grown = grow_in_parallel(
+        model,
+        method,
+        train=trainer,
+        workers=InTurn(),
+        seed=run.seed,
+        protect=DOMAINS[run.data].protect,
+        retries=0,
+    )
     return {
         "losses": trainer.losses,
         "reports": trainer.reports,
@@ -180,14 +191,14 @@ def _rate(run: Run) -> Rate:
     return Rate(kind=run.loop.rate, warmup=run.loop.warmup)  # type: ignore[arg-type]
 
 
-def _sieve(run: Run, length: Length, data: ImageData) -> Sieve | None:
+def _sieve(run: Run, length: Length, data: Data) -> Sieve | None:
     """Removal after the fraction `sieve_at` of the epochs, where the run has a sieve."""
     if not run.settings.get("sieve"):
         return None
     at_epoch = max(1, round(float(run.settings["sieve_at"]) * length.epochs))
     most = float(run.settings["sieve_most"])
     settings = Sieving(at_epoch=at_epoch, max_fraction=most, min_presentations=min(3, at_epoch))
-    return Sieve(settings, num_examples=len(data.train), seed=run.seed)
+    return Sieve(settings, num_examples=data.num_train, seed=run.seed)
 
 
 def _spent(reports: Sequence[CostReport], length: Length) -> dict[str, Any]:

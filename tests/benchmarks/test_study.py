@@ -17,7 +17,7 @@ from benchmarks.study import collect, cost, loop, plan, statistics, store, train
 from benchmarks.study.contenders import CONTENDERS, method_of
 from benchmarks.study.runner import Runner
 from benchmarks.study.runs import from_dict
-from gossamer.training import Sparsifier
+from gossamer.training import Protection, Sparsifier
 from gossamer.training.cost import LayerUse
 from gossamer.training.methods import GaP, Gradual, Method
 
@@ -71,7 +71,9 @@ def test_a_run_by_hand():
 
 
 def test_an_edit_acts_on_the_step_after_it():
-    found = cost.segments(Gradual(sparsity=0.5, every=4, stop=4), cost.shapes_of(Net(), "unstructured"), 10)
+    found = cost.segments(
+        Gradual(sparsity=0.5, every=4, stop=4), cost.shapes_of(Net(), "unstructured", Protection()), 10
+    )
     assert [(part.begin, part.end) for part in found] == [(0, 4), (4, 10)]
     assert [sum(part.counts.values()) for part in found] == [
         288,
@@ -105,7 +107,7 @@ def trained(method: Method, steps: int) -> list[dict[str, int]]:
 def test_the_schedule_says_what_training_does(name):
     method = method_of(name, CONTENDERS[name].settings, 0.5, "unstructured", 50)
     assert method is not None
-    parts = cost.segments(method, cost.shapes_of(deep(), "unstructured"), 50)
+    parts = cost.segments(method, cost.shapes_of(deep(), "unstructured", Protection()), 50)
     planned = [part.counts for part in parts for _ in range(part.end - part.begin)]
     assert planned == trained(method, 50)
 
