@@ -60,6 +60,7 @@ def _gap(common: dict[str, Any], s: Any, steps: int) -> Method:
         **common,
         order=s["order"],
         partitions=s["partitions"],
+        balance=s["balance"],
         rounds=s["rounds"],
         steps_per_stage=stage,
         finetune=fine_tuning,
@@ -106,13 +107,13 @@ CONTENDERS: dict[str, Contender] = {
     "c-gap": Contender(
         label="C-GaP",
         build=_gap,
-        settings={"order": "cyclic", "partitions": 4, "rounds": 1, "grow": 0.5},
+        settings={"order": "cyclic", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.5},
         tried={"grow": (0.3, 0.5, 0.7)},
     ),
     "p-gap": Contender(
         label="P-GaP",
         build=_gap,
-        settings={"order": "parallel", "partitions": 4, "rounds": 1, "grow": 0.5},
+        settings={"order": "parallel", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.5},
         tried={"grow": (0.3, 0.5, 0.7)},
     ),
     "mest-em": Contender(

@@ -36,6 +36,7 @@ KINDS = ("word", "needs")
 MOST_FREQUENT = 1024  # of each kind
 LEAST_PACKAGES = 100  # of a section
 TEST, VALIDATION, TRAIN = range(3)
+HIDDEN = 384
 TEST_BATCH = 512
 
 
@@ -121,15 +122,14 @@ def frozen() -> dict[str, NDArray[Any]]:
 
 
 def model() -> nn.Module:
-    """Inputs, 512, 256, classes."""
+    """Inputs, four times 384, classes: four layers that may be sparse, one for each partition of GaP."""
     data = frozen()
-    return nn.Sequential(
-        nn.Linear(data["features"].shape[1], 512),
-        nn.ReLU(),
-        nn.Linear(512, 256),
-        nn.ReLU(),
-        nn.Linear(256, len(data["classes"])),
-    )
+    layers: list[nn.Module] = []
+    width = data["features"].shape[1]
+    for _ in range(4):
+        layers += [nn.Linear(width, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU()]
+        width = HIDDEN
+    return nn.Sequential(*layers, nn.Linear(width, len(data["classes"])))
 
 
 def num_train(run: Run) -> int:
