@@ -96,13 +96,11 @@ CONTENDERS: dict[str, Contender] = {
         label="SET",
         build=_set,
         settings={"decay": "constant", "every": 0.03, "stop": 0.75},
-        tried={"every": (0.015, 0.03, 0.06)},
     ),
     "rigl": Contender(
         label="RigL",
         build=_rigl,
         settings={"every": 0.03, "stop": 0.75},
-        tried={"every": (0.015, 0.03, 0.06)},
     ),
     "c-gap": Contender(
         label="C-GaP",
@@ -114,13 +112,11 @@ CONTENDERS: dict[str, Contender] = {
         label="P-GaP",
         build=_gap,
         settings={"order": "parallel", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.5},
-        tried={"grow": (0.3, 0.5, 0.7)},
     ),
     "mest-em": Contender(
         label="MEST-EM",
         build=_mest,
         settings={"kind": "em", "mutation": 0.2, "every": 0.03, "stop": 0.75},
-        tried={"mutation": (0.1, 0.2, 0.4)},
     ),
     "em&s": Contender(
         label="MEST-EM&S",

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.study.contenders import CONTENDERS
-from benchmarks.study.runs import Loop, Run
+from benchmarks.study.runs import Run
 
 BUDGET = 2.5
 """Dense epochs that a sparse run may cost: 29.5 epochs of a static mask at 95 %, which has 8.5 % of the dense MACs."""
@@ -28,7 +28,6 @@ QUICK = {"images": 1280, "test_images": 500}
 QUICK_BUDGET, QUICK_DENSE_EPOCHS = 0.5, 3
 SIEVE = {"sieve": 1, "sieve_at": 0.44, "sieve_most": 0.25}
 """Removal after 44 % of the epochs (70 of 160 in the paper), of a quarter of the examples at most."""
-LEARNING_RATES = (0.1, 0.2, 0.4)
 
 Results = Mapping[str, Mapping[str, Any]]
 """Finished runs by key."""
@@ -91,11 +90,7 @@ def choices() -> list[Row]:
         for knob, values in contender.tried.items()
         for value in values
     ]
-    found += [
-        run_of(name, **how, loop=Loop(lr=lr)) for name in ("gradual", "static") for lr in LEARNING_RATES
-    ]
-    once = {run.key: run for run in found}
-    return [Row(group="choice", run=run, seeds=CHOICE_SEEDS) for run in once.values()]
+    return [Row(group="choice", run=run, seeds=CHOICE_SEEDS) for run in found]
 
 
 def in_order(plan: Sequence[Row]) -> list[Run]:

@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from gossamer.training.parallel import InTurn, Turn, grow_in_parallel
 from torch import nn
 
 from benchmarks.study import cost
@@ -27,6 +26,7 @@ from gossamer.recipes.schema import Rate
 from gossamer.training import Sparsifier
 from gossamer.training.cost import CostMeter, CostReport
 from gossamer.training.methods import GaP, Method
+from gossamer.training.parallel import InTurn, Turn, grow_in_parallel
 from gossamer.training.sieve import Sieve, Sieving
 
 
