@@ -52,7 +52,7 @@ def packages(text: str) -> Iterator[tuple[str, str, frozenset[str]]]:
     True
     """
     for block in text.split("\n\n"):
-        fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", block, re.MULTILINE))
+        fields: dict[str, str] = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", block, re.MULTILINE))
         if "Section" not in fields:
             continue
         source = fields.get("Source", fields["Package"]).split()[0]

@@ -260,7 +260,7 @@ def test_the_plan_on_the_terminal(arguments):
     command = [sys.executable, "benchmarks/methods.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "rigl" in done.stdout
+    assert "c-gap" in done.stdout
     assert "runs left" in done.stdout
 
 
