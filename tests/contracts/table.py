@@ -200,6 +200,16 @@ METHOD_REFUSALS["mest soft coarse", "taps:4"] = (
     "expected a sparsity of at least 5/9 = 0.5556 at the peak, got 0.4"
 )
 
+COMPACT_REFUSALS: dict[str, str] = {  # method entry: why compact layers cannot serve it
+    "one_shot late": "begins with dense weights",
+    "gradual": "begins with dense weights",
+    "gradual global": "begins with dense weights",
+    "rigl": "grows by the gradient of absent weights",
+    "rigl mest score": "grows by the gradient of absent weights",
+    "gap": "makes whole weights dense",
+    "gap global": "makes whole weights dense",
+}
+
 KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {
     # face: (module of gossamer.kernels, types); the reference is NAME_reference beside it. `test_kernels.py` makes the arguments.
     "spmm": ("spmm", ("float32",)),

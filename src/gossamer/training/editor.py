@@ -113,12 +113,18 @@ class Editor:
 
     def adopt_start(self) -> None:
         """The edits at step 0 of compact weights: `compact_` has carried them out, so they are only counted and recorded."""
+        edits = self.method.edits_at(0)
         num_kept = {name: self.shapes[name].numel for name in self.owner.slots}
-        for edit in self.method.edits_at(0):
+        for edit in edits:
             self.event += 1
-            before = num_kept
-            state = state_of(self.method, self.pattern, self.shapes, before, edit)
-            dropped, num_kept = after_drop(edit, state), {**before, **after_edit(edit, state)}
+            scope, before = self._scope(edit), num_kept
+            if (
+                len(edits) == 1 and edit.grow_to is None
+            ):  # as they are: a global ranking could not be repeated
+                dropped = num_kept = {name: self.owner.num_kept(name) for name in scope}
+            else:
+                state = state_of(self.method, self.pattern, self.shapes, before, edit)
+                dropped, num_kept = after_drop(edit, state), {**before, **after_edit(edit, state)}
             changes = {
                 name: LayerChange(
                     dropped=before[name] - dropped[name],
@@ -126,7 +132,7 @@ class Editor:
                     regrown=0,
                     num_kept=num_kept[name],
                 )
-                for name in state.scope
+                for name in scope
             }
             self.history.append(EditRecord(step=0, layers=changes, mask_hash=self.digest()))
 
