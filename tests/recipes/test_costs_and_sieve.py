@@ -7,7 +7,7 @@ from helpers import Notes, never, plan
 from safetensors.torch import load_file
 
 from gossamer.errors import RecipeError
-from gossamer.recipes import loop
+from gossamer.recipes import building, loop
 from gossamer.recipes.calendar import Calendar
 from gossamer.recipes.run_folder import RunFolder
 
@@ -60,7 +60,7 @@ def test_the_books_leave_no_trace_in_the_run(tmp_path, monkeypatch):
     torch.manual_seed(0)
     run = loop.Run(made := plan(), made.task.data["embedded"].load())
     torch.manual_seed(made.recipe.seed)
-    fresh = loop.model_of(made).state_dict()
+    fresh = building.model_of(made).state_dict()
     kept = run.sparsifier.masks
     state = torch.get_rng_state()
     for name, value in run.model.state_dict().items():

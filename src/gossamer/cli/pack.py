@@ -78,7 +78,7 @@ def pack(
         report = onnx_packed(source, path, weights=weights, sizes=sizes, pattern=pattern, dtype=dtype)
         _tell(output, path, report)
         return
-    subject = subject_of(source, weights=weights, input_shape=input)
+    subject = subject_of(source, weights=weights, input_shape=input, as_trained=True)
     for note in subject.notes:
         output.say(note)
     import torch

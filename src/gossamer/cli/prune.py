@@ -45,6 +45,7 @@ def prune(
     from gossamer.cli.subjects import subject_of
     from gossamer.files import check_place
     from gossamer.recipes import outcome
+    from gossamer.recipes.tensors import write_tensors
     from gossamer.training import Sparsifier
     from gossamer.training.methods import OneShot
 
@@ -61,7 +62,7 @@ def prune(
     masks = {name: mask.clone() for name, mask in sparsifier.masks.items()}
     summary = sparsifier.finalize().summary
     outcome.write_masks(out / "masks.safetensors", masks, pattern)
-    outcome.write_tensors(out / "model.safetensors", subject.model.state_dict())
+    write_tensors(out / "model.safetensors", subject.model.state_dict())
     output.say(str(summary))
     spec = subject.spec if ":" in subject.spec else f"gossamer.tasks.models:{subject.spec}"
     shape = "x".join(map(str, subject.input_shape)) if Path(source).is_dir() else "SHAPE"

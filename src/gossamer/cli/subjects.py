@@ -85,15 +85,18 @@ def onnx_packed(
     )
 
 
-def subject_of(source: str, *, weights: Path | None, input_shape: str | None) -> NetworkSubject:
-    """A folder of a finished run, or `package.module:callable` (`weights`: a file for it)."""
+def subject_of(
+    source: str, *, weights: Path | None, input_shape: str | None, as_trained: bool = False
+) -> NetworkSubject:
+    """A folder of a finished run, or `package.module:callable` (`weights`: a file for it). as_trained: the network of a run with compact
+    weights keeps them so; otherwise it is the dense one, with masks."""
     path = Path(source)
     if path.is_dir():
         if weights is not None:
             raise RecipeError(
                 "--weights belongs to package.module:callable; the folder of a run has its own weights"
             )
-        return _of_run(path, input_shape)
+        return _of_run(path, input_shape, as_trained)
     if ":" not in source:
         hint = (
             "no such file or folder" if not path.exists() else "a file alone does not say which network it is"
@@ -133,9 +136,9 @@ def _first_shape(example: Tensor | dict[str, Tensor]) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:
+def _of_run(path: Path, input_shape: str | None, as_trained: bool) -> NetworkSubject:
     from gossamer.export import parse_shape
-    from gossamer.recipes import document, loop, outcome, resolved, validate
+    from gossamer.recipes import building, document, outcome, resolved, validate
     from gossamer.recipes.run_folder import RunFolder
     from gossamer.tasks.weights import load_weights
 
@@ -147,15 +150,18 @@ def _of_run(path: Path, input_shape: str | None) -> NetworkSubject:
             f"{path}: the run is not finished; go on with gossamer train {folder.recipe} --out {path}"
         )
     plan = validate.plan_of(document.read(folder.recipe))
-    model = loop.model_of(plan)
-    load_weights(model, folder.model)
+    model = building.model_of(plan)
+    compact = as_trained and plan.recipe.train.storage == "compact"
+    load_weights(
+        building.stored(plan, model) if compact else model, folder.compact if compact else folder.model
+    )
     result = folder.read_result()
     return NetworkSubject(
         name=plan.recipe.name,
         spec=plan.recipe.model,
         model=model.eval(),
         input_shape=parse_shape(input_shape) if input_shape else (1, *plan.task.input_shape),
-        masks=outcome.read_masks(folder.masks),
+        masks=None if compact else outcome.read_masks(folder.masks),
         pattern=plan.method.pattern if plan.method is not None else "unstructured",
         dtype=plan.recipe.pack.dtype,
         labels=plan.task.labels,

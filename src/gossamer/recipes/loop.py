@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import GossamerError, RecipeError
-from gossamer.export import load_model
-from gossamer.recipes import checkpoint, outcome
+from gossamer.recipes import building, checkpoint, outcome
 from gossamer.recipes.accounting import Accounting
 from gossamer.recipes.checkpoint import Checkpoint
 from gossamer.recipes.foreseen import Foreseen, foreseen
@@ -26,12 +25,11 @@ from gossamer.recipes.progress import Progress, Watcher
 from gossamer.recipes.rates import staged_factor_at
 from gossamer.recipes.resolved import to_yaml
 from gossamer.recipes.run_folder import RunFolder
-from gossamer.recipes.schema import Optimizer, Training
+from gossamer.recipes.schema import Training
 from gossamer.recipes.validate import Plan
 from gossamer.runtime.threads import check_threads
 from gossamer.tasks import task
 from gossamer.tasks.images import ImageData, Integers
-from gossamer.training import Sparsifier
 from gossamer.training.sieve import SieveReport
 
 LOG_EVERY = 10
@@ -56,16 +54,9 @@ class Run:
         if plan.recipe.threads is not None:
             check_threads(plan.recipe.threads, error=RecipeError)
             torch.set_num_threads(plan.recipe.threads)
-        torch.manual_seed(plan.recipe.seed)
-        self.model = model_of(plan).to(self.device)
-        if self.train.channels_last:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(self.model, self.train.optimizer)
-        self.sparsifier: Sparsifier | None = None
-        if plan.method is not None:
-            self.sparsifier = Sparsifier(
-                self.model, plan.method, self.optimizer, seed=plan.recipe.seed, protect=plan.recipe.protect
-            )
+        built = building.built(plan, self.device)
+        self.model, self.optimizer, self.sparsifier = built.model, built.optimizer, built.sparsifier
+        self.channels_last = self.train.channels_last and self.train.storage == "masked"
         self.step = 0
         self.loss_sum = 0.0
         self.seconds = 0.0
@@ -178,7 +169,7 @@ class Run:
 
     def _placed(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
-        return images.to(memory_format=torch.channels_last) if self.train.channels_last else images
+        return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.train.precision == "fp32":
@@ -276,26 +267,6 @@ def _row(run: Run, progress: Progress) -> dict[str, object]:
     }
 
 
-def model_of(plan: Plan) -> nn.Module:
-    """The recipe's network with fresh weights; it must fit the task."""
-    name = plan.recipe.model
-    model = load_model(name) if ":" in name else plan.task.models[name]()
-    wanted = (2, len(plan.task.labels))
-    try:
-        with torch.no_grad():
-            found = model.eval()(torch.zeros(2, *plan.task.input_shape))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise RecipeError(
-            f"model {name}: cannot take images of shape {list(plan.task.input_shape)} of {plan.task.name}: {error}"
-        ) from None
-    if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
-        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise RecipeError(f"model {name}: expected logits {list(wanted)} for two images, got {got}")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise RecipeError(f"model {name}: expected weights that can be trained, got none")
-    return model
-
-
 def check(plan: Plan) -> Foreseen | None:
     """Build what training would build, without its data: the network takes the task's images, the method can reach its sparsity.
 
@@ -303,29 +274,10 @@ def check(plan: Plan) -> Foreseen | None:
     """
     if plan.recipe.threads is not None:
         check_threads(plan.recipe.threads, error=RecipeError)
-    torch.manual_seed(plan.recipe.seed)
-    model = model_of(plan)
     if plan.method is None:
+        building.model_of(plan)
         return None
-    sparsifier = Sparsifier(
-        model,
-        plan.method,
-        make_optimizer(model, plan.recipe.train.optimizer),
-        seed=plan.recipe.seed,
-        protect=plan.recipe.protect,
-    )
+    sparsifier = building.built(plan, torch.device("cpu")).sparsifier
+    assert sparsifier is not None
     sparsifier.detach()
     return foreseen(plan.method, sparsifier.shapes, sparsifier.summary(), plan.num_steps)
-
-
-def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """SGD or AdamW; weight decay acts on tensors of at least two dimensions."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if settings.kind == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)

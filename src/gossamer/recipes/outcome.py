@@ -14,14 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gossamer.errors import CheckpointError, GossamerError
 from gossamer.files import write_atomic
 from gossamer.recipes.run_folder import RunFolder
+from gossamer.recipes.tensors import write_tensors
 from gossamer.recipes.validate import Plan
 from gossamer.training import Sparsifier
+from gossamer.training.compact import DenseState
 
 
 def finish(
@@ -61,12 +63,15 @@ def finish(
         content = io.BytesIO()
         np.save(content, removed.numpy())
         write_atomic(folder.removed, content.getvalue())
-    write_tensors(folder.model, model.state_dict())
+    if plan.recipe.train.storage == "compact":
+        write_tensors(folder.compact, model.state_dict())
+    write_tensors(folder.model, DenseState(model))
     result: dict[str, object] = {
         "recipe": plan.recipe.name,
         "task": plan.recipe.task,
         "model": plan.recipe.model,
         "method": plan.recipe.method.name,
+        "storage": plan.recipe.train.storage,
         "data": plan.recipe.data,
         "quick": plan.recipe.quick,
         "seed": plan.recipe.seed,
@@ -96,17 +101,6 @@ def finish(
 def write_masks(path: Path, masks: Mapping[str, Tensor], pattern: str) -> None:
     """Masks with the pattern that they keep, which packing wants to know."""
     write_tensors(path, masks, metadata={"pattern": pattern})
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None
-) -> None:
-    """A safetensors file in one step."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    try:
-        write_atomic(path, content)
-    except GossamerError as error:
-        raise CheckpointError(f"{path.name} could not be saved: {error}") from None
 
 
 def read_masks(path: Path) -> dict[str, Tensor] | None:

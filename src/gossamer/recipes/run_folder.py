@@ -6,6 +6,7 @@ runs/NAME/
   metrics.jsonl       one line each few steps and each epoch, in order, without gaps after a resume
   checkpoint.pt       the last saved state
   model.safetensors   the finished weights, keys of the dense model
+  compact.safetensors the same weights as compact layers hold them (only where the recipe's storage is compact)
   masks.safetensors   which of them are kept (absent after dense training)
   removed.npy         indices of the training images that a sieve has removed (absent without one)
   result.json         the outcome; its presence says that the run is finished
@@ -54,6 +55,10 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def compact(self) -> Path:
+        return self.path / "compact.safetensors"
+
+    @property
     def masks(self) -> Path:
         return self.path / "masks.safetensors"
 
@@ -76,6 +81,7 @@ class RunFolder:
             self.checkpoint,
             self.metrics,
             self.model,
+            self.compact,
             self.masks,
             self.removed,
             self.recipe,

@@ -60,6 +60,8 @@ class Training:
 
     precision: bf16 computes in bfloat16 under autocast, weights stay float32. clip_norm: largest norm of all gradients together.
     eval_every: epochs between measurements on the test split (the last epoch is always measured; nothing is chosen by them).
+    storage: masked keeps dense weights beside masks; compact keeps, computes and optimizes the kept weights alone (on the CPU, images as
+    N C H W whatever `channels_last` says).
     sieve: removes examples that are never forgotten after its `at_epoch`; the epochs from there on have fewer steps.
     """
 
@@ -73,6 +75,7 @@ class Training:
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = True
+    storage: Literal["masked", "compact"] = "masked"
     augment: Augment = field(default_factory=Augment)
     eval_every: int = 1
     sieve: Sieving | None = None

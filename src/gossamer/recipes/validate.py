@@ -15,12 +15,14 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from gossamer.errors import GossamerError, PatternError
+from gossamer.errors import EngineError, GossamerError, PatternError
 from gossamer.recipes.calendar import calendar_of
 from gossamer.recipes.document import Address, Document, Plain
 from gossamer.recipes.schema import Recipe, Training
+from gossamer.sparsity.patterns import parse_pattern
 from gossamer.tasks.catalog import TASKS
 from gossamer.tasks.task import ImageTask
+from gossamer.training.compact.checks import check_growth
 from gossamer.training.methods import METHODS, Method
 from gossamer.training.methods.method import Steps, stages_of
 from gossamer.training.sieve import Sieving
@@ -67,6 +69,8 @@ def plan_of(document: Document, *, quick: bool = False) -> Plan:
         )
     steps_per_epoch = train_images // train.batch_size
     method = _method_of(document, recipe, steps_per_epoch)
+    if train.storage == "compact":
+        _check_compact(document, recipe, method)
     if method is not None and train.sieve is not None:
         kept = 1 - train.sieve.most_removed(choice.train_images) / choice.train_images
         _check_sieve(document, train, train.sieve, method, train_images, kept)
@@ -153,6 +157,23 @@ def _check_sieve(
             f"the last edit is at step {method.last_edit}, but the sieve may shorten the run to {shortest.num_steps} steps; stop "
             "earlier, or lower max_fraction",
         )
+
+
+def _check_compact(document: Document, recipe: Recipe, method: Method | None) -> None:
+    """Compact training needs a method that grows at random, and a CPU."""
+    address = ("train", "storage")
+    if method is None:
+        raise document.error(
+            address, "dense training has nothing to leave out; name a method, or write masked"
+        )
+    if recipe.device != "cpu":
+        raise document.error(
+            address, f"compact weights train on the CPU, got device {recipe.device}; write masked"
+        )
+    try:
+        check_growth(method, parse_pattern(method.pattern), blockwise=False)
+    except EngineError as error:
+        raise document.error(address, str(error)) from None
 
 
 def _length(recipe: Recipe, steps_per_epoch: int) -> str:

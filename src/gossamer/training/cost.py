@@ -15,6 +15,7 @@ Counts of kept entries are read only where an edit has happened, so that a step 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def profile_batch(model: nn.Module, loss: Callable[[], Tensor], *, examples: int
     for name, slot in slots.items():
         places, needs_dx = seen.get(name, (0.0, False))
         layers[name] = LayerUse(
-            size=slot.weight.numel(),
+            size=prod(slot.shape),
             positions=places / examples,
             needs_dx=needs_dx,
             trains=slot.weight.requires_grad,
@@ -254,7 +255,7 @@ def _places(module: nn.Module, slot: Slot, inputs: Sequence[Tensor | PackedSeque
         return _data(inputs[0]).numel() / _data(inputs[0]).shape[-1]
     if isinstance(module, _TRANSPOSED):
         return _data(inputs[0]).numel() / module.in_channels
-    return float(output.numel()) / slot.weight.shape[0]
+    return float(output.numel()) / slot.shape[0]
 
 
 def _data(value: Tensor | PackedSequence) -> Tensor:

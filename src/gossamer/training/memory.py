@@ -53,13 +53,15 @@ def predicted_memory(
         raise EngineError(
             f"counts: expected names of linear and convolution weights of the dense model, got {unknown[0]!r}"
         )
+    shapes = {id(slot.weight): slot.shape for slot in find_weights(model).values()}
     for parameter in unwrap(model).parameters():
         trains = parameter.requires_grad
         group = groups.get(id(parameter)) if trains else None
-        rows = parameter.shape[0] if parameter.dim() > 1 else 1
+        shape = shapes.get(id(parameter), tuple(parameter.shape))
+        rows, size = (shape[0] if len(shape) > 1 else 1), math.prod(shape)
         total += layer_memory(
-            (rows, parameter.numel() // rows if rows else 0),
-            sparse.get(id(parameter), parameter.numel()),
+            (rows, size // rows if rows else 0),
+            sparse.get(id(parameter), size),
             storage=storage if id(parameter) in sparse else "dense",
             states=rule.per_weight(group) if group is not None else 0,
             value_bytes=parameter.element_size(),
@@ -69,7 +71,7 @@ def predicted_memory(
         )
         if group is not None:
             total += Memory(optimizer=rule.per_tensor * number_bytes())
-    return total + Memory(weights=sum(buffer.nbytes for buffer in unwrap(model).buffers()))
+    return total + Memory(weights=_nbytes(_buffers(model)))
 
 
 def measured_memory(
@@ -86,17 +88,20 @@ def measured_memory(
     parameters = list(unwrap(model).parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     masks, births = (0, 0) if sparsifier is None else sparsifier.held_bytes()
-    compact = [module for module in unwrap(model).modules() if isinstance(module, HoldsPlaces)]
-    places = sum(module.index_bytes for module in compact)
-    theirs = {id(buffer) for module in compact for buffer in module.buffers(recurse=False)}  # are places
-    buffers = [buffer for buffer in unwrap(model).buffers() if id(buffer) not in theirs]
+    places = sum(module.index_bytes for module in unwrap(model).modules() if isinstance(module, HoldsPlaces))
     return Memory(
-        weights=_nbytes([*parameters, *buffers]),
+        weights=_nbytes([*parameters, *_buffers(model)]),
         gradients=_nbytes(gradients),
         optimizer=_nbytes(_tensors_in(optimizer.state)) + births if optimizer is not None else births,
         indices=masks + places,
         activations=activations,
     )
+
+
+def _buffers(model: nn.Module) -> list[Tensor]:
+    """All but the places of compact layers, which are indices."""
+    modules = (module for module in unwrap(model).modules() if not isinstance(module, HoldsPlaces))
+    return [buffer for module in modules for buffer in module.buffers(recurse=False)]
 
 
 def _tensors_in(value: Any) -> list[Tensor]:

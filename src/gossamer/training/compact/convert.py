@@ -7,7 +7,7 @@ step 0, with the same draws. A model on the meta device is materialised layer by
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -102,18 +102,40 @@ def to_dense(model: nn.Module) -> nn.Module:
 
 def dense_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The state_dict of the dense form of `model`: `weight` in place of values and places. The model stays as it is."""
-    state: dict[str, Tensor] = dict(model.state_dict())
-    dense: dict[str, Tensor] = {}
-    layers = {
-        f"{path}." if path else "": m for path, m in model.named_modules() if isinstance(m, CompactLayer)
-    }
-    for key, tensor in state.items():
-        prefix, own = key[: key.rfind(".") + 1], key[key.rfind(".") + 1 :]
-        if prefix in layers and own == "values":
-            dense[f"{prefix}weight"] = layers[prefix].dense_weight()
-        elif not (prefix in layers and own == "places"):
-            dense[key] = tensor
-    return dense
+    return dict(DenseState(model))
+
+
+class DenseState(Mapping[str, Tensor]):
+    """The same, but each dense weight is made when it is asked for: whoever writes them one by one holds one at a time.
+
+    >>> state = DenseState(nn.Sequential(SparseLinear(4, 2, num_kept=3)))
+    >>> list(state), state["0.weight"].count_nonzero()
+    (['0.weight', '0.bias'], tensor(3))
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        layers = {
+            f"{path}." if path else "": layer
+            for path, layer in model.named_modules(remove_duplicate=False)
+            if isinstance(layer, CompactLayer)
+        }
+        self._found: dict[str, Tensor | CompactLayer] = {}
+        for key, tensor in model.state_dict().items():
+            prefix, own = key[: key.rfind(".") + 1], key[key.rfind(".") + 1 :]
+            if prefix in layers and own == "values":
+                self._found[f"{prefix}weight"] = layers[prefix]
+            elif not (prefix in layers and own == "places"):
+                self._found[key] = tensor
+
+    def __getitem__(self, name: str) -> Tensor:
+        found = self._found[name]
+        return found.dense_weight() if isinstance(found, CompactLayer) else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def _as_method(method: Method | float, **choices: str | None) -> Method:
