@@ -4,13 +4,16 @@ Keys are integers, sorted ascending. A *segment* s of size n holds the keys from
 absent key is r + (the number of taken keys before it), one binary search over `key - index`. Ranks are drawn, repeated ones drawn again;
 where more than half of a segment enters, the ranks that stay out are drawn instead. By symmetry every set of ranks is equally likely.
 
-Memory is a few numbers for every taken, wanted or excluded key, whatever the segments' sizes.
+Memory is a few numbers for every taken, wanted or excluded key, whatever the segments' sizes; what is computed from each drawn number alone
+is computed piece by piece, in place, because a large layer has millions of them.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+_PIECE = 1 << 16  # numbers at a time
 
 
 def draw_keys(
@@ -34,21 +37,39 @@ def draw_keys(
     before = torch.searchsorted(blocked, segments * size)
     free = size - (torch.searchsorted(blocked, (segments + 1) * size) - before)
     at_first = torch.minimum(wanted, free)
-    owner, rank = _draw_ranks(free, at_first, generator)
-    drawn = _absent(blocked, segments[owner] * size - before[owner] + rank)
+    end = free.cumsum(0)
+    drawn = _draw_ranks(end, at_first, generator)
+    gaps = blocked - torch.arange(blocked.numel())  # absent keys before each taken one
+    # The first rank of a segment among all absent keys, less its first one among those of the segments.
+    shift = segments * size - before - (end - free)
+    for ranks in pieces(drawn):
+        ranks += shift[torch.searchsorted(end, ranks, right=True)]
+        ranks += torch.searchsorted(gaps, ranks, right=True)
     left = wanted - at_first
     if exclude is not None and bool(left.any()):
         start = torch.searchsorted(exclude, segments * size)
         held = torch.searchsorted(exclude, (segments + 1) * size) - start
-        owner, rank = _draw_ranks(held, left, generator)
-        drawn = merged(drawn, exclude[start[owner] + rank])
+        end = held.cumsum(0)
+        ranks = _draw_ranks(end, left, generator)
+        owner = torch.searchsorted(end, ranks, right=True)
+        drawn = merged(drawn, exclude[ranks + (start - end + held)[owner]])
     assert drawn.numel() == int(wanted.sum()), "the caller checks that so many keys are absent"
     return drawn
 
 
+def pieces(numbers: Tensor) -> list[Tensor]:
+    """Views of some numbers at a time."""
+    return [numbers[first : first + _PIECE] for first in range(0, len(numbers), _PIECE)]
+
+
 def merged(first: Tensor, second: Tensor) -> Tensor:
     """The sorted keys of both."""
-    return torch.cat([first, second]).sort().values
+    return _sorted(torch.cat([first, second]))
+
+
+def _sorted(keys: Tensor) -> Tensor:
+    keys.numpy().sort()  # in place: torch's sort takes three times the memory
+    return keys
 
 
 def holds(keys: Tensor, asked: Tensor) -> Tensor:
@@ -78,28 +99,46 @@ def below(bounds: Tensor, generator: torch.Generator) -> Tensor:
     return numbers.random_(generator=generator).remainder_(bounds)
 
 
-def _absent(taken: Tensor, rank: Tensor) -> Tensor:
-    """The absent keys of these ranks, counted from key 0 on."""
-    gaps = taken - torch.arange(taken.numel())  # absent keys before each taken one
-    return rank + torch.searchsorted(gaps, rank, right=True)
-
-
-def _draw_ranks(free: Tensor, wanted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Index of the segment, and rank below free[segment], of wanted[segment] distinct draws each; ascending."""
-    end = free.cumsum(0)
-    begin = end - free  # the ranks of all segments stand in one row
+def _draw_ranks(end: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """wanted[s] distinct numbers each from end[s - 1] (0 for the first) to end[s] - 1; ascending."""
+    begin = torch.cat([torch.zeros(1, dtype=torch.int64), end])[:-1]
+    free = end - begin
     inverse = 2 * wanted > free
     count = torch.where(inverse, free - wanted, wanted)
-    found, missing = torch.empty(0, dtype=torch.int64), count
+    found, held, missing = torch.empty(int(count.sum()), dtype=torch.int64), 0, count
     while bool((missing > 0).any()):
-        owner = torch.arange(free.numel()).repeat_interleave(missing)
-        found = runs(merged(found, begin[owner] + below(free[owner], generator)))[0]
-        missing = count - (torch.searchsorted(found, end) - torch.searchsorted(found, begin))
-    owner = torch.searchsorted(end, found, right=True)
-    whole_owner = torch.arange(free.numel()).repeat_interleave(torch.where(inverse, free, 0))
-    first = torch.searchsorted(whole_owner, whole_owner)
-    whole = begin[whole_owner] + torch.arange(whole_owner.numel()) - first
-    stays = ~holds(found, whole)
-    ranks = merged(found[~inverse[owner]], whole[stays])
-    owner = torch.searchsorted(end, ranks, right=True)
-    return owner, ranks - begin[owner]
+        _draw(begin, free, missing, generator, found[held:])
+        held = _distinct(_sorted(found))
+        known = found[:held]
+        missing = count - (torch.searchsorted(known, end) - torch.searchsorted(known, begin))
+    if not bool(inverse.any()):
+        return found
+    out = inverse[torch.searchsorted(end, found, right=True)]
+    sizes = free[inverse]
+    shift = begin[inverse] - sizes.cumsum(0) + sizes
+    whole = torch.arange(int(sizes.sum())) + shift.repeat_interleave(sizes)
+    return merged(found[~out], whole[~holds(found[out], whole)])
+
+
+def _draw(begin: Tensor, free: Tensor, counts: Tensor, generator: torch.Generator, out: Tensor) -> None:
+    """Writes counts[s] numbers from begin[s] to begin[s] + free[s] - 1 each, repeated ones among them."""
+    last = counts.cumsum(0)
+    at = 0
+    for piece in pieces(out):
+        owner = torch.searchsorted(last, torch.arange(at, at + len(piece)), right=True)
+        at += len(piece)
+        torch.add(begin[owner], below(free[owner], generator), out=piece)
+
+
+def _distinct(keys: Tensor) -> int:
+    """Moves one of each of the sorted keys to the front, in place; how many."""
+    count, before = 0, -1
+    for piece in pieces(keys):
+        new = torch.ones(len(piece), dtype=torch.bool)
+        torch.ne(piece[1:], piece[:-1], out=new[1:])
+        new[0] = int(piece[0]) != before
+        before = int(piece[-1])
+        kept = piece[new]
+        keys[count : count + len(kept)] = kept
+        count += len(kept)
+    return count

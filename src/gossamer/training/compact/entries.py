@@ -17,6 +17,7 @@ from gossamer.errors import EngineError
 from gossamer.sparsity.criteria import View
 from gossamer.sparsity.growth import All, Growth, Random
 from gossamer.sparsity.patterns import Pattern, Shape
+from gossamer.sparsity.patterns.drawing import merged
 from gossamer.training.edits import Edit
 
 
@@ -35,6 +36,11 @@ class EntryDecision:
 
     stays: Tensor  # bool [nnz]
     grown: Tensor  # int64, ascending
+
+    def positions(self, held: Tensor) -> Tensor:
+        """Those that are held after it, ascending."""
+        kept = held if bool(self.stays.all()) else held[self.stays]
+        return merged(kept, self.grown) if len(self.grown) else kept
 
 
 def decide_entries(
@@ -57,8 +63,8 @@ def decide_entries(
             scores = _without_nan(edit.drop_by(_row(entries), drop_to)[0])
         stays = pattern.select(entries.positions, scores, shape, drop_to)
         assert int(stays.sum()) == drop_to
-    kept = entries.positions[stays]
-    if grow_to is not None and edit.grow_by is not None and grow_to > len(kept):
+    if grow_to is not None and edit.grow_by is not None and grow_to > int(stays.sum()):
+        kept = entries.positions[stays]
         if isinstance(edit.grow_by, Random):
             exclude = entries.positions[~stays] if edit.exclude_dropped else None
             grown = pattern.draw(kept, shape, grow_to, generator, exclude)

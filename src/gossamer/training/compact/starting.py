@@ -48,7 +48,7 @@ def starting_positions(
                 decision = decide_entries(
                     edit, legal, shape.matrix, entries, drop, grow_to.get(name), generator
                 )
-                places[name] = torch.cat([held[decision.stays], decision.grown]).sort().values
+                places[name] = decision.positions(held)
             except GossamerError as error:
                 raise type(error)(f"{name!r}: {error}") from None
     return {

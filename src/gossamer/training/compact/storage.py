@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.patterns import Block, Pattern
+from gossamer.sparsity.patterns.drawing import pieces
 from gossamer.sparsity.view import matrix_shape
 
 _LAST_16_BIT = 1 << 16
@@ -83,25 +84,31 @@ class Places:
     def pack(self, positions: Tensor) -> Tensor:
         """The byte tensor of a set of positions in any order; they must be whole blocks, each entry once."""
         data = torch.zeros(self.nbytes, dtype=torch.uint8, device="cpu")
-        keys = self.keys(positions).sort().values
-        blocks = keys[:: self.unit] // self.unit
         if len(positions) > self.capacity:
             raise EngineError(
                 f"expected at most {self.capacity} kept entries, the capacity of this layer, got {len(positions)}; make it with a larger "
                 "capacity (compact_ takes the method's peak)"
             )
-        whole = blocks[:, None] * self.unit + torch.arange(self.unit)
+        keys = self.keys(positions)
+        if not bool((keys[1:] > keys[:-1]).all()):
+            keys = keys.sort().values
+        blocks = keys if self.unit == 1 else keys[:: self.unit] // self.unit
         size = math.prod(self.matrix)
         inside = not len(positions) or (int(positions.min()) >= 0 and int(positions.max()) < size)
         distinct = bool((blocks[1:] > blocks[:-1]).all())
-        if not (inside and distinct and len(keys) % self.unit == 0 and torch.equal(whole.flatten(), keys)):
+        whole = self.unit == 1 or all(
+            torch.equal(keys[entry :: self.unit], blocks * self.unit + entry) for entry in range(self.unit)
+        )
+        if not (inside and distinct and whole):
             raise EngineError(
                 f"expected distinct positions of whole {self.block[0]}x{self.block[1]} blocks below {size}"
             )
         per_row = self.matrix[1] // self.block[1]
         starts = torch.searchsorted(blocks, torch.arange(self._lines + 1) * per_row)
         self.row_start(data).copy_(starts)
-        self.columns(data)[: len(blocks)].copy_(blocks % per_row)
+        columns = self.columns(data)[: len(blocks)]
+        for part, piece in zip(pieces(columns), pieces(blocks), strict=True):
+            part.copy_(piece % per_row)
         return data
 
     def positions(self, data: Tensor) -> Tensor:
