@@ -1,5 +1,6 @@
 """Predicted bytes equal those of actual tensors, worked by hand where the sum is short."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ from torch import nn
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
-from gossamer.training import Sparsifier, Static
+from gossamer.training import MEST, Method, Sparsifier, Static
 from gossamer.training.activations import activation_bytes
+from gossamer.training.compact import SparseLinear, compact_
+from gossamer.training.foresight import peak_counts
 from gossamer.training.memory import measured_memory, predicted_memory
 from gossamer.training.optimizer_state import STATE, rule_of
-from gossamer.training.weight_bytes import Memory, layer_memory, network_memory, places_bytes
+from gossamer.training.weight_bytes import Memory, block_of, layer_memory, network_memory, places_bytes
 from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp, rigl
 
 MORE_OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -34,16 +37,66 @@ def test_layer_by_hand() -> None:
     )
     assert layer_memory((10, 6), 12, storage="masked", states=1).indices == 120
     assert layer_memory((10, 6), 60, storage="masked", states=1).indices == 60  # nothing dropped: one mask
-    # 11 row starts and 7 column starts of 4 bytes, 12 x (2 + 2 + 4)
+    # twice 11 row starts and 12 16-bit columns; one part of columns: 2 cuts of 10 rows; one band: 2 + 7 starts, and 12 places
     assert layer_memory((10, 6), 12, storage="compact", states=1) == Memory(
-        weights=48, gradients=48, optimizer=48, indices=44 + 28 + 96
+        weights=48, gradients=48, optimizer=48, indices=2 * (44 + 24) + 80 + 8 + 28 + 48
     )
 
 
 def test_places_of_blocks_and_of_wide_matrices_by_hand() -> None:
-    assert places_bytes((8, 6), 12, (4, 1)) == 4 * 3 + 4 * 7 + 3 * 8
-    assert places_bytes((8, 65536), 5) == 4 * 9 + 4 * 65537 + 5 * 8
-    assert places_bytes((8, 65537), 5) == 4 * 9 + 4 * 65538 + 5 * 10  # columns need four bytes
+    assert places_bytes((8, 6), 12, (4, 1)) == 2 * (4 * 3 + 2 * 3) + 4 * 2 * 2 + 4 * 2 + 4 * 7 + 4 * 3
+    assert places_bytes((8, 65536), 5, linear=False) == 2 * (4 * 9 + 5 * 2)
+    assert places_bytes((8, 65537), 5, linear=False) == 2 * (4 * 9 + 5 * 4)  # columns need four bytes
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("pattern", ["unstructured", "block:4x1"])
+@pytest.mark.parametrize("shape", [(64, 96), (1200, 2100), (2056, 40)])
+@pytest.mark.parametrize("density", [0.02, 0.3])
+def test_places_are_those_of_the_structure(pattern: str, shape: tuple[int, int], density: float) -> None:
+    kept = round(density * shape[0] * shape[1] / 4) * 4
+    layer = SparseLinear(shape[1], shape[0], num_kept=kept, pattern=pattern, seed=0)
+    layer(torch.ones(3, shape[1], requires_grad=True)).sum().backward()
+    assert layer.index_bytes == places_bytes(shape, kept, block_of(pattern))
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("method", [Static(sparsity=0.6), MEST(sparsity=0.6, kind="em&s", every=2, stop=9)])
+def test_compact_prediction_equals_the_tensors(method: Method) -> None:
+    """Of a model that is compact, and of the dense one that it was made from."""
+    dense = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.Conv2d(8, 16, 3),
+        nn.BatchNorm2d(16),
+        nn.Flatten(),
+        nn.Linear(256, 64),
+        nn.Linear(64, 4),
+    )
+    model = deepcopy(dense)
+    compact_(model, method)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sparsifier = Sparsifier(model, method, optimizer)
+    peak = peak_counts(method, sparsifier.shapes)
+    predicted = predicted_memory(model, optimizer, peak, storage="compact")
+    ahead = torch.optim.SGD(dense.parameters(), lr=0.1, momentum=0.9)
+    assert predicted_memory(dense, ahead, peak, storage="compact") == predicted
+    for _ in range(2):
+        model(torch.ones(3, 1, 6, 6)).sum().backward()
+        optimizer.step()
+    for module in model.modules():  # the step after the edit has prepared nothing yet
+        assert not isinstance(module, SparseLinear) or module.matrix() is not None
+    model(torch.ones(3, 1, 6, 6)).sum().backward()
+    measured = measured_memory(model, optimizer, sparsifier)
+    assert (measured.weights, measured.gradients, measured.optimizer) == (
+        predicted.weights,
+        predicted.gradients,
+        predicted.optimizer,
+    )
+    now = {row.name: row.num_kept for row in sparsifier.summary().masked}
+    if now == peak:
+        assert measured == predicted
+    else:
+        assert measured.indices < predicted.indices  # the kernels' structure is that of the entries of now
 
 
 def test_network_sums_layers_and_rises_with_counts() -> None:
@@ -52,7 +105,7 @@ def test_network_sums_layers_and_rises_with_counts() -> None:
     assert low == layer_memory((10, 6), 12, storage="compact", states=2) + layer_memory(
         (4, 18), 72, storage="dense", states=2
     )
-    assert high.total - low.total == 4 * 4 + 8
+    assert high.total - low.total == 4 * 4 + 2 * 2 + 4
 
 
 @pytest.mark.parametrize("name", MORE_OPTIMIZERS)

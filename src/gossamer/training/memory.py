@@ -5,26 +5,19 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError
+from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.engine import Sparsifier
 from gossamer.training.layers import find_weights, unwrap
 from gossamer.training.optimizer_state import number_bytes, rule_of
 from gossamer.training.weight_bytes import Memory, Storage, block_of, layer_memory
 
-__all__ = ["HoldsPlaces", "Memory", "Storage", "measured_memory", "predicted_memory"]
-
-
-@runtime_checkable
-class HoldsPlaces(Protocol):
-    """A compact layer: it knows the bytes of its places, in whatever arrays and native structures they stand."""
-
-    @property
-    def index_bytes(self) -> int: ...
+__all__ = ["Memory", "Storage", "measured_memory", "predicted_memory"]
 
 
 def predicted_memory(
@@ -37,37 +30,38 @@ def predicted_memory(
     counts_births: bool = False,
     activations: int = 0,
 ) -> Memory:
-    """Bytes of a run on the dense `model`: `counts` are the held entries of every weight that is stored sparse, the rest is dense.
+    """Bytes of a run of `model`, dense or compact: `counts` are the held entries of every weight that is stored sparse, the rest is dense.
 
     The model and its optimizer may be on the meta device: nothing is computed. `activations` is added as it comes (`activation_bytes`).
 
     >>> model = nn.Linear(64, 32)
     >>> predicted_memory(model, __import__("torch").optim.Adam(model.parameters()), {"weight": 205}, storage="compact").to_dict()
-    {'weights': 948, 'gradients': 948, 'optimizer': 1904, 'indices': 2032, 'activations': 0, 'total': 5832}
+    {'weights': 948, 'gradients': 948, 'optimizer': 1904, 'indices': 2428, 'activations': 0, 'total': 6228}
     """
     rule, block, total = rule_of(optimizer), block_of(pattern), Memory(activations=activations)
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-    sparse = {id(slot.weight): counts[name] for name, slot in find_weights(model).items() if name in counts}
-    unknown = sorted(set(counts) - set(find_weights(model)))
+    slots = find_weights(model)
+    names = {id(slot.weight): name for name, slot in slots.items()}
+    unknown = sorted(set(counts) - set(slots))
     if unknown:
         raise EngineError(
             f"counts: expected names of linear and convolution weights of the dense model, got {unknown[0]!r}"
         )
-    shapes = {id(slot.weight): slot.shape for slot in find_weights(model).values()}
     for parameter in unwrap(model).parameters():
-        trains = parameter.requires_grad
+        name, trains = names.get(id(parameter), ""), parameter.requires_grad
         group = groups.get(id(parameter)) if trains else None
-        shape = shapes.get(id(parameter), tuple(parameter.shape))
-        rows, size = (shape[0] if len(shape) > 1 else 1), math.prod(shape)
+        shape = slots[name].shape if name else tuple(parameter.shape)
+        rows = shape[0] if len(shape) > 1 else 1
         total += layer_memory(
-            (rows, size // rows if rows else 0),
-            sparse.get(id(parameter), size),
-            storage=storage if id(parameter) in sparse else "dense",
+            (rows, math.prod(shape) // rows if rows else 0),
+            counts.get(name, math.prod(shape)),
+            storage=storage if name in counts else "dense",
             states=rule.per_weight(group) if group is not None else 0,
             value_bytes=parameter.element_size(),
             block=block,
             trains=trains,
             counts_births=counts_births,
+            linear=len(shape) == 2,
         )
         if group is not None:
             total += Memory(optimizer=rule.per_tensor * number_bytes())
@@ -83,12 +77,14 @@ def measured_memory(
 ) -> Memory:
     """Bytes of the tensors that exist now: after a step all of them do. Tied tensors count once.
 
+    A compact layer counts what its kernels have prepared: by column only where the gradient of its input is needed.
+
     Not counted is what passes by: temporary tensors, and the copy of loaded weights that a Sparsifier keeps until the next step.
     """
     parameters = list(unwrap(model).parameters())
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     masks, births = (0, 0) if sparsifier is None else sparsifier.held_bytes()
-    places = sum(module.index_bytes for module in unwrap(model).modules() if isinstance(module, HoldsPlaces))
+    places = sum(module.index_bytes for module in unwrap(model).modules() if isinstance(module, CompactLayer))
     return Memory(
         weights=_nbytes([*parameters, *_buffers(model)]),
         gradients=_nbytes(gradients),
@@ -100,7 +96,7 @@ def measured_memory(
 
 def _buffers(model: nn.Module) -> list[Tensor]:
     """All but the places of compact layers, which are indices."""
-    modules = (module for module in unwrap(model).modules() if not isinstance(module, HoldsPlaces))
+    modules = (module for module in unwrap(model).modules() if not isinstance(module, CompactLayer))
     return [buffer for module in modules for buffer in module.buffers(recurse=False)]
 
 

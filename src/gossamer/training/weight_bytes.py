@@ -6,15 +6,19 @@ With N entries of a weight, n of them held, b bytes a value and q tensors of sta
     masked    b N (1 + 1 + q) + 2 N                        a bool mask and its complement (one of them where nothing is dropped)
     compact   b n (1 + 1 + q) + places(n)                  held are the values of the peak: n = peak count of the layer
 
-    places(n) = 4 (R/br + 1) + 4 (C/bc + 1) + (w(C/bc) + w(R/br) + 4) n / (br bc)      [R, C] in blocks of br x bc
+    by row      s(n) = 4 (R' + 1) + w m                    starts of rows and columns; [R, C] are R' x C' blocks, of which m are held
+    linear      places(n) = 2 s(n) + 4 (P + 1) R' + 4 (B + 1) + 4 B (C' + 1) + 4 m
+    convolution places(n) = 2 s(n)
 
-w(k) is the width of an index: 2 bytes up to 65,536, otherwise 4. The places are listed by row, and by column for the product with the
-transposed matrix: starts of rows, columns, starts of columns, rows, and the order that leads from one to the other.
+w is the width of a column: 2 bytes up to 65,536 of them, otherwise 4. The places stand by row in the layer, so that they are saved with
+it, and again in the structure that the kernels read. There a linear layer also has them cut into P parts of columns, and by column in B
+bands of rows, for the product with the transposed matrix; a convolution goes by row both ways.
 
 This is the accounting of MEST (Yuan et al., NeurIPS 2021), (1 - s + q_t) N b (1 + 1 + q) + index, with the index as it is stored here and
 with optimizer state, biases, norms and activations, which the paper's table leaves out.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -25,7 +29,9 @@ from gossamer.sparsity.patterns import Block, parse_pattern
 Storage = Literal["dense", "masked", "compact"]
 STORAGES: tuple[Storage, ...] = ("dense", "masked", "compact")
 
-_SHORT = 65536  # so many rows or columns have 16-bit indices
+_SHORT = 65536  # so many columns have 16-bit indices
+_TILES = 1024  # native/training_matrix.h: tiles of lanes that stay in the second-level cache (kBlockBytes / kTileBytes)
+_BAND_ENTRIES = 24  # entries of a column that a band of rows should have, where the cache has room for it
 BIRTH_BYTES = 4  # int32, the step at which a weight was grown, where Adam counts the steps of each
 
 
@@ -62,21 +68,22 @@ def layer_memory(
     block: tuple[int, int] = (1, 1),
     trains: bool = True,
     counts_births: bool = False,
+    linear: bool = True,
 ) -> Memory:
     """Bytes of one weight whose matrix has this `shape`, with `states` optimizer tensors of the weight's shape.
 
     `num_kept` are the entries that compact storage holds: the peak count where a method grows above its target. counts_births: the
-    method grows and the optimizer is Adam, so every held entry has a step count.
+    method grows and the optimizer is Adam, so every held entry has a step count. linear: False for a convolution.
 
     >>> layer_memory((100, 200), 2000, storage="dense", states=2).total, layer_memory((100, 200), 2000, storage="masked", states=2).total
     (320000, 360000)
     >>> layer_memory((100, 200), 2000, storage="compact", states=2)
-    Memory(weights=8000, gradients=8000, optimizer=16000, indices=17208, activations=0)
+    Memory(weights=8000, gradients=8000, optimizer=16000, indices=18420, activations=0)
     """
     numel = shape[0] * shape[1]
     held = num_kept if storage == "compact" else numel
     if storage == "compact":
-        indices = places_bytes(shape, num_kept, block)
+        indices = places_bytes(shape, num_kept, block, linear=linear)
     elif storage == "masked":
         indices = numel * (2 if num_kept < numel else 1)
     else:
@@ -90,11 +97,24 @@ def layer_memory(
     )
 
 
-def places_bytes(shape: tuple[int, int], num_kept: int, block: tuple[int, int] = (1, 1)) -> int:
-    """Bytes of the places of `num_kept` entries: by row, by column, and the order between the two."""
+def places_bytes(
+    shape: tuple[int, int], num_kept: int, block: tuple[int, int] = (1, 1), *, linear: bool = True
+) -> int:
+    """Bytes of the places of `num_kept` entries, in the layer and in the structure that the kernels read; full capacity.
+
+    >>> places_bytes((8, 6), 12, (4, 1)), places_bytes((8, 6), 12, (4, 1), linear=False)  # 3 blocks, in 2 rows of 6
+    (100, 36)
+    """
     rows, columns = shape[0] // block[0], shape[1] // block[1]
-    per_block = _width(columns) + _width(rows) + 4
-    return 4 * (rows + 1) + 4 * (columns + 1) + per_block * (num_kept // (block[0] * block[1]))
+    blocks = num_kept // (block[0] * block[1])
+    by_row = 4 * (rows + 1) + (2 if columns <= _SHORT else 4) * blocks
+    if not linear:
+        return 2 * by_row
+    parts = max(1, math.ceil(columns / max(1, _TILES // block[1])))
+    band = min(max(_BAND_ENTRIES * shape[0] * shape[1] // max(1, num_kept), _TILES // 4), _TILES)
+    bands = math.ceil(rows / min(rows, max(1, band // block[0])))
+    by_column = 4 * (bands + 1) + 4 * bands * (columns + 1) + 4 * blocks
+    return 2 * by_row + 4 * (parts + 1) * rows + by_column
 
 
 def network_memory(
@@ -118,6 +138,7 @@ def network_memory(
             states=states,
             value_bytes=value_bytes,
             block=block,
+            linear=len(shape.weight) == 2,
         )
     return total
 
@@ -130,7 +151,3 @@ def block_of(pattern: str) -> tuple[int, int]:
     """
     parsed = parse_pattern(pattern)
     return (parsed.rows, parsed.cols) if isinstance(parsed, Block) else (1, 1)
-
-
-def _width(count: int) -> int:
-    return 2 if count <= _SHORT else 4
