@@ -153,7 +153,7 @@ def _of_run(path: Path, input_shape: str | None, as_trained: bool) -> NetworkSub
     model = building.model_of(plan)
     compact = as_trained and plan.recipe.train.storage == "compact"
     load_weights(
-        building.stored(plan, model) if compact else model, folder.compact if compact else folder.model
+        building.stored(plan, model)[0] if compact else model, folder.compact if compact else folder.model
     )
     result = folder.read_result()
     return NetworkSubject(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -17,25 +18,27 @@ from gossamer.training.compact import CompactLayer, compact_
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """The parts of a run that its seed decides; sparsifier: None for dense training."""
+    """The parts of a run that its seed decides; sparsifier: None for dense training; notes: on what is stored how."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     sparsifier: Sparsifier | None
+    notes: tuple[str, ...]
 
 
 def built(plan: Plan, device: torch.device) -> Built:
     """Everything with fresh weights and the first masks; draws from torch's generator, which is seeded here."""
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
-    model = stored(plan, model_of(plan)).to(device)
+    fresh, notes = stored(plan, model_of(plan))
+    model = fresh.to(device)
     if recipe.train.channels_last and recipe.train.storage == "masked":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe.train.optimizer)
     if plan.method is None:
-        return Built(model=model, optimizer=optimizer, sparsifier=None)
+        return Built(model=model, optimizer=optimizer, sparsifier=None, notes=notes)
     sparsifier = Sparsifier(model, plan.method, optimizer, seed=recipe.seed, protect=recipe.protect)
-    return Built(model=model, optimizer=optimizer, sparsifier=sparsifier)
+    return Built(model=model, optimizer=optimizer, sparsifier=sparsifier, notes=notes)
 
 
 def model_of(plan: Plan) -> nn.Module:
@@ -58,12 +61,15 @@ def model_of(plan: Plan) -> nn.Module:
     return model
 
 
-def stored(plan: Plan, model: nn.Module) -> nn.Module:
-    """The network as the recipe stores it in training: as it is, or with the kept weights of its sparse layers alone."""
-    if plan.recipe.train.storage == "compact":
-        assert plan.method is not None
-        compact_(model, plan.method, seed=plan.recipe.seed, protect=plan.recipe.protect)
-    return model
+def stored(plan: Plan, model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network as the recipe stores it in training: as it is, or with the kept weights of its sparse layers alone; and notes on that."""
+    if plan.recipe.train.storage == "masked":
+        return model, ()
+    assert plan.method is not None
+    with warnings.catch_warnings():  # the report says it too
+        warnings.simplefilter("ignore", RuntimeWarning)
+        report = compact_(model, plan.method, seed=plan.recipe.seed, protect=plan.recipe.protect)
+    return model, report.notes
 
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

@@ -56,6 +56,7 @@ class Run:
             torch.set_num_threads(plan.recipe.threads)
         built = building.built(plan, self.device)
         self.model, self.optimizer, self.sparsifier = built.model, built.optimizer, built.sparsifier
+        self.notes = built.notes
         self.channels_last = self.train.channels_last and self.train.storage == "masked"
         self.step = 0
         self.loss_sum = 0.0
@@ -188,6 +189,8 @@ def train(plan: Plan, folder: RunFolder, watcher: Watcher, stop: Callable[[], bo
             watcher.say(f"{folder.path} holds the finished run; nothing to do (--fresh starts over)")
             return folder.read_result()
         run = Run(plan, plan.task.data[plan.recipe.data].load())
+        for note in run.notes:
+            watcher.say(f"note: {note}")
         saved = folder.begin(plan.recipe)
         if saved is not None:
             run.restore(saved)
