@@ -1,4 +1,4 @@
-"""The methods compared at equal training cost: ResNet-20 on Fashion-MNIST, each as many examples x MACs as the others.
+"""The methods compared at equal training cost (examples x MACs): ResNet-20 on Fashion-MNIST.
 
 Every run is a process of its own on one core; what is finished is kept (build/study, one file a run), so the study can be killed and
 started again at any time. `--collect` writes benchmarks/results/methods.json; `python -m benchmarks.docs` then makes the page's tables
@@ -6,9 +6,10 @@ and plots anew.
 
     python benchmarks/methods.py --list                 what there is to run, and what is finished
     python benchmarks/methods.py --dry-run              how long each run is, and the hours of them all
-    python benchmarks/methods.py --jobs 2               all of it, two runs side by side: about 4 hours of two cores
+    python benchmarks/methods.py --jobs 2               all of it, two runs side by side: about 5 hours of two cores
     python benchmarks/methods.py --only rigl --only 98% rows whose name contains all of these
-    python benchmarks/methods.py --with full            optional rows of the leading four, three seeds: full (all images), second-domain
+    python benchmarks/methods.py --with full            optional rows, three seeds: full (all images, the leading four), second-domain
+                                                        (sections of Debian packages, the leading four), epochs (equal epochs, all)
     python benchmarks/methods.py --choose               the runs that settings were chosen by (validation images, other seeds)
     python benchmarks/methods.py --quick --json         every method, sparsity and pattern in minutes; means nothing, stored nowhere
 """
@@ -27,16 +28,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1])
-)  # `python benchmarks/methods.py` finds its own package too
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the script finds its own package
 
 from benchmarks.study import collect, plan, store
 from benchmarks.study.runner import Runner
 from benchmarks.study.runs import Run
 from benchmarks.study.training import length_of
 
-EXTRA = ("full", "second-domain")
+EXTRA = ("epochs", "full", "second-domain")
 SECONDS_PER_STEP = 0.16
 """Batch 128, bfloat16 autocast, one thread, a second run beside it (0.131 s alone on a quiet machine); until runs have been timed."""
 SECONDS_TO_START = 5.0

@@ -21,7 +21,8 @@ COMMAND = "python benchmarks/methods.py"
 def collected(
     rows: Sequence[Row], choices: Sequence[Row], done: store.Finished, *, quick: bool
 ) -> dict[str, Any]:
-    """The whole result as plain data; `done` are the finished runs by key."""
+    """The whole result as plain data; `done` are the finished runs by key. Optional rows stand in it once one of their runs is finished."""
+    rows = [row for row in rows if not row.optional or any(run.key in done for run in row.runs())]
     keys = {run.key for row in (*rows, *choices) for run in row.runs()}
     return {
         "command": COMMAND,

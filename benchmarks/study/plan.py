@@ -18,6 +18,7 @@ from benchmarks.study.runs import Run
 BUDGET = 2.5
 """Dense epochs that a sparse run may cost: 29.5 epochs of a static mask at 95 %, which has 8.5 % of the dense MACs."""
 DENSE_EPOCHS = 30
+EQUAL_EPOCHS = 12
 SEEDS = (0, 1, 2, 3, 4)
 OPTIONAL_SEEDS = (0, 1, 2)
 CHOICE_SEEDS, CHOICE_BUDGET = (100, 101), 1.25
@@ -41,6 +42,11 @@ class Row:
     run: Run
     seeds: tuple[int, ...] = SEEDS
 
+    @property
+    def optional(self) -> bool:
+        """Whether the row is beside what the study must have."""
+        return self.seeds == OPTIONAL_SEEDS
+
     def runs(self) -> list[Run]:
         return [replace(self.run, seed=seed) for seed in self.seeds]
 
@@ -63,6 +69,7 @@ def rows(results: Results, *, extra: Iterable[str] = (), quick: bool = False) ->
         named, first = [_quick(row) for row in named], [_quick(row) for row in first]
     leading = leaders(first, results)
     later = [row for name in leading for row in _leader_rows(name, extra)]
+    later += _equal_epochs_rows() if "epochs" in extra else []
     if quick:
         later = [_quick(row) for row in later]
     have = {row.run.key for row in named}
@@ -146,6 +153,11 @@ def _leader_rows(name: str, extra: Iterable[str]) -> list[Row]:
         run = run_of(name, sparsity=0.95, budget=BUDGET, data="packages")
         found.append(Row(group="package sections", run=run, seeds=OPTIONAL_SEEDS))
     return found
+
+
+def _equal_epochs_rows() -> list[Row]:
+    runs = [run_of(name, sparsity=0.95, epochs=EQUAL_EPOCHS) for name in contenders()]
+    return [Row(group="95 %, equal epochs", run=run, seeds=OPTIONAL_SEEDS) for run in runs]
 
 
 def _quick(row: Row) -> Row:

@@ -112,11 +112,8 @@ def draw_methods() -> str | None:
 
 def _label(row: Result) -> str:
     extra = " with the sieve" if row["settings"].get("sieve") else ""
-    return (
-        row["label"]
-        + extra
-        + ("" if row["equal_cost"] else f", {row['epochs']:g} epochs" if row["seeds"] else "")
-    )
+    longer = "" if row["equal_cost"] or not row["seeds"] else f", {row['epochs']:g} epochs"
+    return f"{row['label']}{extra}{longer}"
 
 
 def _settings(row: Result) -> str:

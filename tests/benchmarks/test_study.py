@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from benchmarks.study import collect, cost, loop, plan, statistics, store, training
+from benchmarks.study import collect, cost, loop, packages, plan, statistics, store, training
 from benchmarks.study.contenders import CONTENDERS, method_of
 from benchmarks.study.runner import Runner
 from benchmarks.study.runs import from_dict
@@ -253,6 +253,36 @@ def test_batches_of_an_epoch():
     found = list(loop.batches(300, 5, batch_size=128, seed=0))
     assert [(step, epoch) for step, epoch, _ in found] == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
     assert len(set(found[0][2]) | set(found[1][2])) == 256
+
+
+def test_packages_of_one_source_stay_together():
+    text = "\n\n".join(
+        f"Package: {source}-{part}\nSource: {source}\nDepends: libc6\nDescription: part {part}\nSection: {section}"
+        for section in ("net", "doc")
+        for source in (f"{section}{number}" for number in range(60))
+        for part in ("a", "bin")
+    )
+    found = packages.table(packages.packages(text))
+    assert found["classes"].tolist() == ["doc", "net"]
+    assert found["features"].shape == (240, 3)  # "part" and "bin", and libc6; a word has two letters
+    assert found["features"].sum(0).tolist() == [240, 120, 240]
+    pairs = found["split"].reshape(-1, 2)  # sorted by source
+    assert (pairs[:, 0] == pairs[:, 1]).all()
+    assert {packages.TEST, packages.VALIDATION, packages.TRAIN} == set(found["split"].tolist())
+
+
+@pytest.mark.slow
+def test_the_quick_study_has_every_method():
+    command = [sys.executable, "benchmarks/methods.py", "--quick", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert result["quick"] is True
+    assert all(row["full"] for row in result["rows"])
+    assert {row["method"] for row in result["rows"]} == set(CONTENDERS)
+    assert {row["sparsity"] for row in result["rows"]} == {None, 0.8, 0.9, 0.95, 0.98}
+    assert {row["pattern"] for row in result["rows"]} == {"unstructured", "block:4x1", "taps:4", "gs:8,1"}
+    assert all(0.8 < row["dense_epochs"] / 0.5 <= 1 for row in result["rows"] if row["equal_cost"])
 
 
 @pytest.mark.parametrize("arguments", [["--list"], ["--dry-run", "--choose"]])
