@@ -119,21 +119,6 @@ struct ColumnsArgs {
   int64_t begin = 0, end = 0, rows = 0, width = 0;
 };
 
-// Products of training over rows of lanes; float or double. lanes_product: y[row * y_stride + f] = the sum over a row's
-// entries of values[order[i]] * x[offsets[i] + f]; lanes_sddmm: gradient[i] += the sum over f of y[row * y_stride + f]
-// * x[offsets[i] + f]. Nothing behind lane n - 1 is touched.
-struct LanesArgs {
-  const void* x = nullptr;
-  void* y = nullptr;
-  const void* values = nullptr;
-  void* gradient = nullptr;
-  const uint32_t* order = nullptr;                           // null: i
-  const uint32_t *row_start = nullptr, *row_stop = nullptr;  // [rows] first entry, and behind the last
-  const uint32_t* offsets = nullptr;
-  int64_t row_begin = 0, row_end = 0, y_stride = 0, n = 0;
-  int add = 0;  // lanes_product: to what y holds
-};
-
 // Products of a sparse linear layer in training over feature-major lanes; float or double, whole vectors of lanes.
 // forward and gradient: block rows begin .. end, whose share of the columns are the blocks start[r] .. stop[r] - 1.
 // forward: y = bias + W x (add: y += W x); gradient [values] = y . x at kept entries (add: +=).
@@ -248,8 +233,6 @@ struct KernelTable {
   // x [m][k] -> y [k][stride], m <= stride, the rest of each row zero; and back from y [k][stride] to x [m][k]
   void (*interleave)(const float* x, float* y, int64_t m, int64_t k, int64_t stride);
   void (*deinterleave)(const float* y, float* x, int64_t m, int64_t k, int64_t stride);
-  void (*lanes_product[2])(const LanesArgs*);  // float, double
-  void (*lanes_sddmm[2])(const LanesArgs*);
   void (*training_forward[2])(const TrainingArgs*);
   void (*training_gradient[2])(const TrainingArgs*);
   void (*training_backward[2])(const TrainingArgs*);

@@ -14,10 +14,10 @@
 #include "spmv_block_impl.h"
 #include "spmv_gather_impl.h"
 #include "training_conv_impl.h"
-#include "training_impl.h"
 #include "training_linear_impl.h"
 #include "transpose_impl.h"
 #include "vector_impl.h"
+#include "wide_impl.h"
 
 namespace gossamer {
 namespace {
@@ -66,8 +66,6 @@ constexpr KernelTable make_table(const char* name) {
                      phase_plane,
                      interleave,
                      deinterleave,
-                     {lanes_product<float>, lanes_product<double>},
-                     {lanes_sddmm<float>, lanes_sddmm<double>},
                      {training_forward<float>, training_forward<double>},
                      {training_gradient<float>, training_gradient<double>},
                      {training_backward<float>, training_backward<double>},

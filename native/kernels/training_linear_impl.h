@@ -8,7 +8,7 @@
 // same.
 #pragma once
 #include "kernels.h"
-#include "training_impl.h"
+#include "wide_impl.h"
 
 namespace gossamer {
 namespace {
@@ -121,7 +121,11 @@ struct Dots {
 
 template <typename T>
 GSM_INLINE void sum16(const T* partial, T* sums) {
-  for (int i = 0; i < 16; ++i) sums[i] = sum_wide<T>(load_wide(partial + i * kWide<T>));
+  for (int first = 0; first < 16; first += 4) {
+    typename Wide<T>::type four[4];
+    for (int i = 0; i < 4; ++i) four[i] = load_wide(partial + (first + i) * kWide<T>), sums[first + i] = 0;
+    sum4(four, sums + first);
+  }
 }
 #if defined(GSM_UNIT_AVX512)
 // Of four vectors: in each quarter the sums of the quarters.

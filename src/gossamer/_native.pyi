@@ -135,22 +135,5 @@ def spmv(
     y: NDArray[np.float32],
     isa: str,
 ) -> int: ...
-def linear_product(
-    values: NDArray[np.floating[Any]],
-    order: NDArray[np.uint32] | None,
-    row_start: NDArray[np.uint32],
-    columns: NDArray[np.uint32],
-    x: NDArray[np.floating[Any]],
-    y: NDArray[np.floating[Any]],
-    isa: str,
-) -> int: ...
-def linear_sddmm(
-    row_start: NDArray[np.uint32],
-    columns: NDArray[np.uint32],
-    dy: NDArray[np.floating[Any]],
-    x: NDArray[np.floating[Any]],
-    gradient: NDArray[np.floating[Any]],
-    isa: str,
-) -> int: ...
 def peak_flops(isa: str) -> float: ...
 def read_rate(data: NDArray[np.float32], isa: str) -> float: ...

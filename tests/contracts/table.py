@@ -214,9 +214,6 @@ KERNELS: dict[str, tuple[str, tuple[str, ...]]] = {
     # face: (module of gossamer.kernels, types); the reference is NAME_reference beside it. `test_kernels.py` makes the arguments.
     "spmm": ("spmm", ("float32",)),
     "spmv": ("spmv", ("float32",)),
-    "linear_product": ("linear", ("float32", "float64")),
-    "linear_product transposed": ("linear", ("float32", "float64")),
-    "sddmm": ("sddmm", ("float32", "float64")),
 }
 
 TRAINING_KERNELS: tuple[str, ...] = ("linear", "linear_backward", "conv", "conv_backward")
