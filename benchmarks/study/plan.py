@@ -72,8 +72,8 @@ def rows(results: Results, *, extra: Iterable[str] = (), quick: bool = False) ->
     later += _equal_epochs_rows() if "epochs" in extra else []
     if quick:
         later = [_quick(row) for row in later]
-    have = {row.run.key for row in named}
-    return [*named, *(row for row in later if row.run.key not in have)]
+    have = {(row.group, row.run.key) for row in named}
+    return [*named, *(row for row in later if (row.group, row.run.key) not in have)]
 
 
 def leaders(first: Sequence[Row], results: Results) -> list[str]:

@@ -67,3 +67,16 @@ def verdict(difference: Estimate | None, seeds: int) -> str:
     if difference.half is None or abs(difference.mean) <= difference.half:
         return "undecided"
     return "confirmed" if difference.mean > 0 else "contradicted"
+
+
+def joined(verdicts: Sequence[str]) -> str:
+    """One verdict of a claim that says several things at once: confirmed if all are, contradicted if one is.
+
+    >>> joined(["confirmed", "confirmed"]), joined(["confirmed", "undecided"]), joined(["contradicted", "undecided"])
+    ('confirmed', 'undecided', 'contradicted')
+    >>> joined(["confirmed", "not run yet"])
+    'undecided'
+    """
+    if "contradicted" in verdicts:
+        return "contradicted"
+    return "confirmed" if all(word == "confirmed" for word in verdicts) else "undecided"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.study.statistics import joined
 from benchmarks.tables.text import Result, provenance, read, table
 from gossamer.report import plots
 
@@ -38,7 +39,7 @@ def methods_table() -> str:
             f"{row['cpu_seconds']:.0f}" if row["seeds"] else "–",
             "full" if row["full"] else "reduced" if row["seeds"] else "not run",
         ]
-        for row in result["rows"]
+        for row in sorted(result["rows"], key=_order)
     ]
     told = (
         f"Means over seeds with 95 % t intervals. Cost: dense epochs of multiply-accumulates, forward and backward, all workers together; "
@@ -52,16 +53,22 @@ def verdicts_table() -> str:
     result = read("methods")
     if result is None:
         return NOT_YET
+    labels = {row["method"]: row["label"] for row in result["rows"]}
     lines = [
         [
-            f"{entry['first']} over {entry['over']}",
+            f"{labels[entry['first']]} over {labels[entry['over']]}",
             f"{100 * entry['sparsity']:g} %",
             _difference(entry),
             entry["verdict"],
         ]
         for entry in result["verdicts"]
     ]
-    return table(["claim", "sparsity", "difference, points", "verdict"], lines)
+    summary = ", ".join(
+        f"{joined([entry['verdict'] for entry in result['verdicts'] if entry['sparsity'] == sparsity])} at {100 * sparsity:g} %"
+        for sparsity in dict.fromkeys(entry["sparsity"] for entry in result["verdicts"])
+    )
+    pairs = table(["claim", "sparsity", "difference, points", "verdict"], lines)
+    return f"The claim as a whole: **{summary}**.\n\n{pairs}"
 
 
 def sieve_text() -> str:
@@ -110,8 +117,16 @@ def draw_methods() -> str | None:
     return plots.intervals(points, x_label="sparsity, %", y_label="accuracy, %", level=level)
 
 
+def _order(row: Result) -> int:
+    """Groups by sparsity from 95 % on, the others behind them, each as the plan has it."""
+    known = ("95 %", "98 %", "90 %", "80 %")
+    return known.index(row["group"]) if row["group"] in known else len(known)
+
+
 def _label(row: Result) -> str:
     extra = " with the sieve" if row["settings"].get("sieve") else ""
+    if row["method"] == "dense" and row["equal_cost"]:
+        extra = " at equal cost"
     longer = "" if row["equal_cost"] or not row["seeds"] else f", {row['epochs']:g} epochs"
     return f"{row['label']}{extra}{longer}"
 
