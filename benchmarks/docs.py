@@ -14,7 +14,14 @@ from pathlib import Path
 
 from benchmarks.tables.causes import causes, slowest_layers
 from benchmarks.tables.layers import kept_scores, layers_table, spmv_table, which_layers
-from benchmarks.tables.methods import choices_table, draw_methods, methods_table, sieve_text, verdicts_table
+from benchmarks.tables.methods import (
+    choices_table,
+    draw_methods,
+    methods_table,
+    settings_table,
+    sieve_text,
+    verdicts_table,
+)
 from benchmarks.tables.networks import fallbacks_table, network_table, order, startup_table
 from benchmarks.tables.text import read
 from gossamer.files import write_atomic
@@ -53,6 +60,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "methods-verdicts": verdicts_table,
     "methods-sieve": sieve_text,
     "methods-choices": choices_table,
+    "methods-settings": settings_table,
 }
 
 

@@ -96,6 +96,15 @@ def choices_table() -> str:
     return table(["method", "settings", "learning rate", "accuracy on validation images, %", "seeds"], lines)
 
 
+def settings_table() -> str:
+    """What the rows at 95 % ran with."""
+    result = read("methods")
+    if result is None:
+        return NOT_YET
+    rows = [row for row in result["rows"] if row["group"] == "95 %" and row["method"] != "dense"]
+    return table(["method", "settings"], [[row["label"], _settings(row) or "–"] for row in rows])
+
+
 def draw_methods() -> str | None:
     """Accuracy over sparsity as SVG, a line a method; None where nothing is stored."""
     result = read("methods")

@@ -272,6 +272,18 @@ def test_packages_of_one_source_stay_together():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["rigl", "p-gap", "em&s"])
+def test_equal_records_have_equal_outcomes(name):
+    run = plan.run_of(name, sparsity=0.9, budget=0.3, images=1280, test_images=500, seed=2)
+    first, second = training.train(run), training.train(run)
+    times = {"seconds", "cpu_seconds"}
+    assert {key: first[key] for key in first.keys() - times} == {
+        key: second[key] for key in second.keys() - times
+    }
+    assert first["dense_epochs"] == pytest.approx(first["dense_epochs_planned"], rel=1e-12)
+
+
+@pytest.mark.slow
 def test_the_quick_study_has_every_method():
     command = [sys.executable, "benchmarks/methods.py", "--quick", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
