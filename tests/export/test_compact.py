@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -124,10 +125,12 @@ def test_a_named_pattern_goes_before_the_layers_own(tmp_path: Path):
 
 def test_a_compact_layer_is_the_model_and_a_layer_that_is_used_twice(tmp_path: Path):
     layer = SparseLinear(64, 64, num_kept=500, seed=0)
-    report = pack(nn.Sequential(layer, nn.ReLU(), layer), torch.randn(VECTOR), tmp_path / "a.safetensors")
+    twice = nn.Sequential(layer, nn.ReLU(), layer)
+    check_same_file(nn.Sequential(layer, nn.ReLU(), layer), VECTOR, "unstructured", "float16", tmp_path)
+    report = pack(twice, torch.randn(VECTOR), tmp_path / "a.safetensors")
     assert [row.num_kept for row in report.weights] == [500, 64]  # one weight for both
     report = pack(layer, torch.randn(VECTOR), tmp_path / "a.safetensors")
-    assert [(row.name, row.num_kept) for row in report.weights] == [("weight", 500), ("bias", 64)]
+    assert [row.num_kept for row in report.weights] == [500, 64]
 
 
 def test_zeros_of_the_other_layers_are_weights(tmp_path: Path):
@@ -151,6 +154,39 @@ def test_a_mask_for_a_compact_layer_is_its_places_or_refused(tmp_path: Path):
             ExportError, match=r"mask '0.weight': expected no mask for a compact layer.*1000 of \[96, 64\]"
         ):
             pack(model, torch.randn(VECTOR), tmp_path / "a.safetensors", masks={"0.weight": mask})
+
+
+def test_masks_of_a_sparsifier_are_asked_for_dense_layers_alone(tmp_path: Path):
+    model = mlp("unstructured", 1000)
+    with torch.no_grad():
+        model[3].weight[:, :90] = 0
+    kept = {"3.weight": model[3].weight != 0}
+    pack(model, torch.randn(VECTOR), tmp_path / "a.safetensors", masks=Masker(Masks(kept)))
+    pack(model, torch.randn(VECTOR), tmp_path / "b.safetensors", masks=kept)
+    assert contents(tmp_path / "a.safetensors") == contents(tmp_path / "b.safetensors")
+
+
+class Masks(Mapping[str, torch.Tensor]):
+    """As a Sparsifier has them: those of compact layers would be made dense when asked for."""
+
+    def __init__(self, kept: Mapping[str, torch.Tensor]) -> None:
+        self.kept = kept
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.kept[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("0.weight", *self.kept))
+
+    def __len__(self) -> int:
+        return 1 + len(self.kept)
+
+
+class Masker:
+    """A Sparsifier, as far as packing asks it."""
+
+    def __init__(self, masks: Mapping[str, torch.Tensor]) -> None:
+        self.masks = masks
 
 
 def test_the_model_is_left_as_it_was(tmp_path: Path):

@@ -60,6 +60,12 @@ def resolve_masks(
     return {n: by_identity[id(p)].detach() for n, p in parameters.items() if id(p) in by_identity}, []
 
 
+def of_dense_layers(masks: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Masks of a Sparsifier without those of compact layers, which are not even asked for: they would be made dense."""
+    compact = {plain_name(name) for name in compact_layers(model)}
+    return {name: masks[name] for name in masks if plain_name(name) not in compact}
+
+
 def _check_places(name: str, mask: object, layer: CompactLayer) -> None:
     """ExportError unless the mask is what the layer keeps."""
     fits = isinstance(mask, Tensor) and mask.dtype == torch.bool and tuple(mask.shape) == layer.weight_shape

@@ -31,7 +31,7 @@ from gossamer.export.fold import fold
 from gossamer.export.layout import BATCH
 from gossamer.export.length import LENGTH, Length, unify
 from gossamer.export.lower import lower
-from gossamer.export.masks import resolve_masks
+from gossamer.export.masks import of_dense_layers, resolve_masks
 from gossamer.export.report import PackReport
 from gossamer.export.subject import Example, Subject, subject_of
 from gossamer.export.verify import Plan, verify
@@ -92,7 +92,11 @@ def pack(
     if not isinstance(chosen, Length | None):
         raise ExportError(f"length: expected text such as ids:1=1..512, or a Length, got {length!r}")
     check_image_size(block, subject)
-    given = masks if masks is None or isinstance(masks, Mapping) else masks_of(masks)
+    given = (
+        masks
+        if masks is None or isinstance(masks, Mapping)
+        else of_dense_layers(masks_of(masks), subject.model)
+    )
     resolved, notes = resolve_masks(subject.model, given)
     captured, draft, nodes = _lowered(subject, resolved, max_batch, chosen)
     zeros_are_absent = given is None and not captured.compact

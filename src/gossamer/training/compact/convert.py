@@ -93,10 +93,12 @@ def to_dense(model: nn.Module) -> nn.Module:
     """
     if isinstance(model, (SparseLinear, SparseConv2d)):
         return model.to_dense()
+    made: dict[CompactLayer, nn.Module] = {}  # a layer that is used twice stays one
     for parent, child, layer in _compact_layers(model):
-        dense = layer.to_dense()
-        hand_over_hooks(layer, dense)
-        setattr(parent, child, dense)
+        if layer not in made:
+            made[layer] = layer.to_dense()
+            hand_over_hooks(layer, made[layer])
+        setattr(parent, child, made[layer])
     return model
 
 
@@ -239,7 +241,7 @@ def hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
 
 def _compact_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, SparseLinear | SparseConv2d]]:
     for parent in list(model.modules()):
-        for child, layer in list(parent.named_children()):
+        for child, layer in list(parent._modules.items()):
             if isinstance(layer, (SparseLinear, SparseConv2d)):
                 yield parent, child, layer
 
