@@ -12,7 +12,7 @@ import pytest
 
 from gossamer.cli.app import run
 
-COMMANDS = ["train", "prune", "pack", "inspect", "bench", "run", "report", "data", "recipes", "doctor"]
+COMMANDS = ["train", "prune", "pack", "inspect", "bench", "run", "cost", "report", "data", "recipes", "doctor"]
 
 RECIPE = """\
 name: tiny

@@ -1,5 +1,6 @@
 """Costs worked by hand, and against a sum over the masks of every single step."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from torch import nn
 from gossamer.errors import CheckpointError, EngineError
 from gossamer.sparsity.criteria import CRITERIA
 from gossamer.training import METHODS, Sparsifier
-from gossamer.training.cost import BatchProfile, CostMeter, profile_batch
+from gossamer.training.compact import compact_
+from gossamer.training.cost import BatchProfile, CostMeter, planned_cost, profile_batch
 from tests.training.helpers import MLP, NOTHING, backward, batch, bottleneck, mlp, rigl
 
 PLACES = {"stem": 36, "conv1": 36, "conv2": 36, "shortcut": 36, "fc": 1}
@@ -32,6 +34,15 @@ def test_uses_of_a_network_by_hand() -> None:
     meter.step(2)
     assert meter.report().macs == 2 * (36 * (72 * 2 + 1152 * 3 + 256 * 2 + 128 * 3) + 64 * 3)
     assert meter.report().macs == meter.report().dense_macs
+
+
+def test_compact_layers_are_used_as_their_dense_forms() -> None:
+    dense = bottleneck()
+    compact = deepcopy(dense)
+    compact_(compact, 0.5)
+    mine, theirs = profile(compact), profile(dense)
+    assert mine.layers == theirs.layers
+    assert mine.activations > 0.5 * theirs.activations
 
 
 class Odd(nn.Module):
@@ -106,6 +117,16 @@ def test_a_run_equals_the_sum_over_its_masks(method: str) -> None:
     assert sum(report.trace[0].num_kept) == (144 if method in ("one_shot", "gradual") else peak)
     assert report.trace[0].step == 0
     assert report.peak_kept.keys() == {"0.weight", "2.weight", "4.weight"}
+
+
+@pytest.mark.parametrize("method", ["one_shot", "gradual", "static", "set", "rigl"])
+def test_a_plan_equals_the_run(method: str) -> None:
+    meter = run(method)[0]
+    assert meter.sparsifier is not None
+    plan = planned_cost(
+        meter.layers, meter.sparsifier.method, meter.sparsifier.shapes, num_steps=9, batch_size=8
+    )
+    assert plan == meter.report()
 
 
 def test_the_trace_has_one_point_a_change() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from gossamer._version import __version__
-from gossamer.cli import bench, data, doctor, inspect, pack, prune, recipes, report, run_file, train
+from gossamer.cli import bench, cost, data, doctor, inspect, pack, prune, recipes, report, run_file, train
 from gossamer.cli.extras import missing_extra
 from gossamer.errors import GossamerError
 
@@ -49,6 +49,7 @@ app.command("pack")(pack.pack)
 app.command("inspect")(inspect.inspect)
 app.command("bench")(bench.bench)
 app.command("run")(run_file.run)
+app.command("cost")(cost.cost)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(recipes.app, name="recipes")

@@ -21,7 +21,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
     json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page: training curves of runs, and what benchmarks measured.
+    """Write one self-contained HTML page: training curves and costs of runs, and what benchmarks measured.
 
     \b
     Examples:
@@ -30,13 +30,18 @@ def report(
     """
     from gossamer.recipes.run_folder import RunFolder
     from gossamer.report import Page, sections
+    from gossamer.report.costs import costs
 
     runs: dict[str, list[dict[str, object]]] = {}
     measured: list[dict[str, object]] = []
+    finished: dict[str, dict[str, object]] = {}
     labels = short_names([source for source in sources if source.is_dir()])
     for source in sources:
         if source.is_dir():
-            runs[labels[source]] = RunFolder(path=source).rows()
+            folder = RunFolder(path=source)
+            runs[labels[source]] = folder.rows()
+            if folder.is_finished and "cost" in (result := folder.read_result()):
+                finished[labels[source]] = result
             if not runs[labels[source]]:
                 raise GossamerError(
                     f"{source}: expected the folder of a run with a metrics.jsonl that is not empty"
@@ -46,6 +51,7 @@ def report(
     found = [sections.engines(bench) for bench in measured]
     if runs:
         found.append(sections.training(runs))
+    found += [costs(name, result) for name, result in finished.items()]
     details = (sections.density, sections.layers, sections.machine)
     found += [make(bench) for bench in measured for make in details]
     Page(title="Gossamer report", lead=", ".join(map(str, sources)), sections=tuple(found)).write(out)

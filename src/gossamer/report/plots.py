@@ -101,6 +101,30 @@ def columns(values: Mapping[str, float], *, y_label: str, percent: bool = False)
     return _svg(figure)
 
 
+def bands(
+    names: Sequence[str],
+    edges: Sequence[float],
+    values: Sequence[Sequence[float]],
+    *,
+    x_label: str,
+    colour_label: str,
+) -> str:
+    """One horizontal band a name. Between edges[i] and edges[i + 1] it has the colour of values[i][its place], shares of 1."""
+    figure, axes = _figure(8.0, 1.0 + min(0.22 * len(names), 7.0))
+    rows = [[100 * moment[place] for moment in values] for place in range(len(names))]
+    mesh = axes.pcolormesh(
+        edges, range(len(names) + 1), rows, cmap="YlGnBu", vmin=0, vmax=100, rasterized=True
+    )
+    figure.colorbar(mesh, ax=axes, label=colour_label)
+    if len(names) > MOST_NAMES:
+        axes.set_ylabel("number of the layer")
+    else:
+        axes.set_yticks([place + 0.5 for place in range(len(names))], list(names), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(x_label)
+    return _svg(figure)
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     try:
         from matplotlib.figure import Figure

@@ -12,15 +12,18 @@ Json = Mapping[str, Any]
 
 
 def training(runs: Mapping[str, Sequence[Json]]) -> Section:
-    """Accuracy, loss and density over the steps. runs: name -> rows of metrics.jsonl (keys step, loss,
-    density, test_accuracy)."""
+    """Accuracy, loss, density and costs over the steps. runs: name -> rows of metrics.jsonl (keys step, loss,
+    density, test_accuracy, macs, examples)."""
     blocks: list[Figure] = []
     for key, label, percent in (
         ("test_accuracy", "accuracy on the test images, %", True),
         ("loss", "training loss", False),
         ("density", "density (weights kept), %", True),
+        ("macs", "multiply-accumulates, 10^12", False),
+        ("examples", "examples seen", False),
     ):
-        series = {name: _series(rows, key) for name, rows in runs.items()}
+        scale = 1e-12 if key == "macs" else 1
+        series = {name: _series(rows, key, scale) for name, rows in runs.items()}
         series = {name: points for name, points in series.items() if points[0]}
         if series:
             svg = plots.lines(series, x_label="optimizer steps", y_label=label, percent=percent)
@@ -149,8 +152,8 @@ _ROOF_NOTE = (
 )
 
 
-def _series(rows: Sequence[Json], key: str) -> tuple[list[float], list[float]]:
-    points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+def _series(rows: Sequence[Json], key: str, scale: float) -> tuple[list[float], list[float]]:
+    points = [(row["step"], scale * row[key]) for row in rows if row.get(key) is not None]
     return [step for step, _ in points], [value for _, value in points]
 
 

@@ -23,9 +23,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gossamer.errors import CheckpointError, EngineError
 from gossamer.training.activations import activation_bytes
-from gossamer.training.edits import names_in
+from gossamer.training.edits import Shapes, names_in
 from gossamer.training.engine import Sparsifier
+from gossamer.training.foresight import counts_over_time
 from gossamer.training.layers import Slot, find_weights
+from gossamer.training.methods import Method
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -207,14 +209,72 @@ class CostMeter:
         """MACs of one example beyond the kept weights, at a step whose edit grows by the dense gradient."""
         if self.sparsifier is None or len(self.sparsifier.history) == self._edits:
             return 0
-        names = {
-            name
-            for edit in self.sparsifier.method.edits_at(self.sparsifier.step)
-            if edit.grow_by is not None and "gradient" in edit.grow_by.needs
-            for name in names_in(edit.scope, self.sparsifier.shapes)
-        }
+        names = grown_by_gradient(self.sparsifier.method, self.sparsifier.shapes, self.sparsifier.step)
         uses = {name: self.layers[name] for name in names}
         return round(sum(use.positions * (use.size - self._kept[name]) for name, use in uses.items()))
+
+
+def planned_cost(
+    layers: Mapping[str, LayerUse],
+    method: Method | None,
+    shapes: Shapes,
+    *,
+    num_steps: int,
+    batch_size: int,
+) -> CostReport:
+    """What a run of `method` (None: dense) will cost, before it is made: the edits carried out on counts alone (`foresight`), no sieve.
+
+    >>> import torch
+    >>> from gossamer.sparsity.costs import LayerShape
+    >>> from gossamer.training.methods import OneShot
+    >>> model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2))
+    >>> layers = profile_batch(model, lambda: model(torch.ones(5, 8)).sum(), examples=5).layers
+    >>> shapes = {"0.weight": LayerShape(weight=(4, 8)), "1.weight": LayerShape(weight=(2, 4))}
+    >>> plan = planned_cost(layers, OneShot(sparsity=0.5, at=6, allocation="uniform"), shapes, num_steps=10, batch_size=5)
+    >>> plan.macs == 5 * (6 * (2 * 32 + 3 * 8) + 4 * (2 * 16 + 3 * 4)), [point.step for point in plan.trace]
+    (True, [0, 6])
+    """
+    counts = {name: use.size for name, use in layers.items()}
+    told = () if method is None else counts_over_time(method, shapes)
+    events = {step: after for step, after in told if step <= num_steps}
+    trace, total, before = [TracePoint(step=0, num_kept=tuple(counts.values()))], 0.0, 0
+
+    def macs() -> float:
+        return sum(use.macs(counts[name]) for name, use in layers.items())
+
+    for step in sorted(events):
+        total += (step - before) * macs()
+        for name in grown_by_gradient(method, shapes, step) if step and method is not None else ():
+            total += layers[name].positions * (layers[name].size - counts[name])
+        counts.update(events[step])
+        before = step
+        point = TracePoint(step=step, num_kept=tuple(counts.values()))
+        if step == 0:
+            trace[0] = point
+        elif point.num_kept != trace[-1].num_kept:
+            trace.append(point)
+    total += (num_steps - before) * macs()
+    return CostReport(
+        steps=num_steps,
+        examples=num_steps * batch_size,
+        macs=round(total * batch_size),
+        dense_macs=round(sum(use.macs(use.size) for use in layers.values())) * num_steps * batch_size,
+        examples_left_out=0,
+        macs_left_out=0,
+        names=tuple(layers),
+        sizes=tuple(use.size for use in layers.values()),
+        trace=tuple(trace),
+    )
+
+
+def grown_by_gradient(method: Method, shapes: Shapes, step: int) -> set[str]:
+    """The weights whose dense gradients the edits after this step rank."""
+    return {
+        name
+        for edit in method.edits_at(step)
+        if edit.grow_by is not None and "gradient" in edit.grow_by.needs
+        for name in names_in(edit.scope, shapes)
+    }
 
 
 @contextmanager

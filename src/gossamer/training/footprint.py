@@ -48,9 +48,11 @@ def predictions(
     sparsifier: Sparsifier | None = None,
     *,
     peak_kept: Mapping[str, int] | None = None,
+    target_kept: Mapping[str, int] | None = None,
     activations: int = 0,
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Storage -> "target" and "peak" -> bytes by kind; only dense training has no counts."""
+    """Storage -> "target" and "peak" -> bytes by kind; only dense training has no counts. target_kept: the final counts, where those of
+    now are not."""
 
     def at(storage: Storage, counts: Mapping[str, int]) -> Memory:
         return predicted_memory(
@@ -66,7 +68,7 @@ def predictions(
     found = {"dense": {"target": at("dense", {}).to_dict()}}
     if sparsifier is None:
         return found
-    target = {row.name: row.num_kept for row in sparsifier.summary().masked}
+    target = dict(target_kept or {row.name: row.num_kept for row in sparsifier.summary().masked})
     peak = {name: max(count, (peak_kept or {}).get(name, 0)) for name, count in target.items()}
     for storage in SPARSE:
         found[storage] = {
