@@ -45,14 +45,14 @@ def test_the_section_tells_its_numbers() -> None:
     html = Page(title="t", lead="", sections=(costs("run <1>", RESULT),)).html()
     for text in (
         "Costs: run &lt;1&gt;",
-        "3 T MACs",
+        "3000 G MACs",
         "25.0 %",
         "1,280",
         "7.0 MiB",
         "predicted compact, at the peak",
         "<td>3.00</td>",
         "After epoch 3 the sieve removed 25 of 100 examples",
-        "64 presentations and 1 T MACs (2 T FLOPs)",
+        "64 presentations and 1000 G MACs (2000 G FLOPs)",
     ):
         assert text in html, text
     assert "predicted dense</td>" in html
