@@ -23,7 +23,7 @@ from gossamer.sparsity.patterns import parse_pattern
 from gossamer.tasks.catalog import TASKS
 from gossamer.tasks.task import ImageTask
 from gossamer.training.compact.checks import check_growth
-from gossamer.training.methods import METHODS, Method
+from gossamer.training.methods import METHODS, GaP, Method
 from gossamer.training.methods.method import Steps, stages_of
 from gossamer.training.sieve import Sieving
 
@@ -130,6 +130,12 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
         raise document.error(
             ("method", "stop") if "stop" in hints else ("method",),
             f"the last edit is at step {method.last_edit}, behind the end: {_length(recipe, steps_per_epoch)}",
+        )
+    if isinstance(method, GaP) and method.order == "parallel":
+        raise document.error(
+            ("method", "order"),
+            "a recipe trains one model in one process: expected cyclic or random; for parallel call "
+            "gossamer.training.parallel.grow_in_parallel from Python",
         )
     planned = sum(stage.steps for stage in stages_of(method))
     if planned > num_steps:

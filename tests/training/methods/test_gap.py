@@ -231,6 +231,18 @@ def test_random_turns_never_repeat_at_once_and_follow_the_seed() -> None:
     assert GaP(sparsity=0.5, partitions=1, rounds=3, order="random").turns == (0, 0, 0)
 
 
+def test_stages_are_those_of_one_machine() -> None:
+    cyclic = GaP(sparsity=0.5, partitions=3, rounds=2, steps_per_stage=E, finetune=5)
+    parallel = GaP(sparsity=0.5, partitions=3, rounds=2, steps_per_stage=E, finetune=5, order="parallel")
+    assert [stage.name for stage in cyclic.stages()] == [f"grow {i}" for i in (0, 1, 2, 0, 1, 2)] + [
+        "fine-tune"
+    ]
+    assert [stage.name for stage in parallel.stages()] == ["round 0", "round 1", "fine-tune"]
+    assert (cyclic.last_edit, parallel.last_edit) == (6 * E, 2 * E)
+    assert [stage.restart for stage in GaP(sparsity=0.5, restart_optimizer=False).stages()] == [{"rate"}] * 5
+    assert [stage.restart for stage in GaP(sparsity=0.5, restart_rate=False).stages()] == [{"optimizer"}] * 5
+
+
 @pytest.mark.parametrize(
     ("sizes", "parts", "lengths"),
     [

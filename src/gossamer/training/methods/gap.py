@@ -99,13 +99,13 @@ class GaP:
 
     @property
     def turns(self) -> tuple[int, ...]:
-        """The partition of every stage; of order="parallel", all of a round follow each other."""
+        """The partition of every stage; of order="parallel": of every turn, all of a round together."""
         count = len(self.split_by)
         return _turns(count * self.rounds, count, self.first, self.seed if self.order == "random" else None)
 
     @property
     def last_edit(self) -> int:
-        return len(self.turns) * self.steps_per_stage
+        return self.steps_per_stage * (self.rounds if self.order == "parallel" else len(self.turns))
 
     @property
     def grows(self) -> bool:
@@ -129,11 +129,11 @@ class GaP:
     def stages(self) -> tuple[Stage, ...]:
         wanted = (("optimizer", self.restart_optimizer), ("rate", self.restart_rate))
         restart = frozenset(name for name, wants in wanted if wants)
+        names = [f"grow {index}" for index in self.turns]
+        if self.order == "parallel":
+            names = [f"round {number}" for number in range(self.rounds)]
         return (
-            *(
-                Stage(name=f"grow {index}", steps=self.steps_per_stage, restart=restart)
-                for index in self.turns
-            ),
+            *(Stage(name=name, steps=self.steps_per_stage, restart=restart) for name in names),
             Stage(name="fine-tune", steps=self.finetune, restart=restart),
         )
 

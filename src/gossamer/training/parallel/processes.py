@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -102,6 +103,7 @@ def _received(connection: Connection, process: BaseProcess) -> bytes | str:
 
 
 def _child(connection: Connection, payload: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes: the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         answer = b"r" + pickle.dumps(carry_out(pickle.loads(payload)))
