@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from gossamer.sparsity.patterns.drawing import below, holds, merged, runs
+from gossamer.sparsity.patterns.drawing import below, held_in, holds, merged, runs
 from gossamer.sparsity.patterns.projections import exact_mask, walked_mask
 from gossamer.sparsity.patterns.tiling import Tiling, draw_tiles, select_bundles
 
@@ -92,7 +92,7 @@ def draw_crossed(
     held = torch.empty(0, dtype=torch.int64) if exclude is None else tiling.keys(exclude).sort().values
     groups, more = draw_tiles(tiling, before, num_bundles, generator, None if exclude is None else held)
     missing = groups.repeat_interleave(more)
-    taken = before
+    parts = [before, held]
     for _ in range(_ROUNDS):
         if not missing.numel():
             break
@@ -101,9 +101,10 @@ def draw_crossed(
         ordered = proposed.flatten()[order]
         twice = torch.zeros(order.numel(), dtype=torch.bool)
         twice[order[1:]] = ordered[1:] == ordered[:-1]  # also in an earlier proposal of this round
-        bad = (twice.reshape(proposed.shape) | holds(taken, proposed) | holds(held, proposed)).any(dim=1)
-        taken = merged(taken, proposed[~bad].flatten())
+        bad = (twice.reshape(proposed.shape) | held_in(parts, proposed)).any(dim=1)
+        parts.append(proposed[~bad].flatten().sort().values)
         missing = missing[bad]
+    taken = torch.cat([before, *parts[2:]]).sort().values
     for group, count in zip(*(x.tolist() for x in runs(missing)[:2]), strict=True):
         taken = _completed(crossed, taken, group, count, generator, held)
     return tiling.positions(taken[~holds(before, taken)]).sort().values

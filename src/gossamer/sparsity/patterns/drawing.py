@@ -80,6 +80,14 @@ def holds(keys: Tensor, asked: Tensor) -> Tensor:
     return keys[at] == asked
 
 
+def held_in(parts: list[Tensor], asked: Tensor) -> Tensor:
+    """bool, in the shape of `asked`: which of them are in one of the `parts`, each of them sorted keys."""
+    found = torch.zeros_like(asked, dtype=torch.bool)
+    for part in parts:
+        found |= holds(part, asked)
+    return found
+
+
 def runs(keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of sorted keys: the distinct ones [n], how often each occurs [n], and for every key which of them it is.
 
@@ -105,12 +113,23 @@ def _draw_ranks(end: Tensor, wanted: Tensor, generator: torch.Generator) -> Tens
     free = end - begin
     inverse = 2 * wanted > free
     count = torch.where(inverse, free - wanted, wanted)
-    found, held, missing = torch.empty(int(count.sum()), dtype=torch.int64), 0, count
-    while bool((missing > 0).any()):
-        _draw(begin, free, missing, generator, found[held:])
-        held = _distinct(_sorted(found))
-        known = found[:held]
-        missing = count - (torch.searchsorted(known, end) - torch.searchsorted(known, begin))
+    found, rounds = torch.empty(int(count.sum()), dtype=torch.int64), list[Tensor]()
+    short = (
+        count.nonzero().flatten()
+    )  # segments that lack some; each round is a sorted part of `found`, and smaller than the one before
+    missing, held = count[short], 0
+    while short.numel():
+        drawn = found[held:]
+        _draw(begin[short], free[short], missing, generator, drawn)
+        rounds.append(drawn[: _distinct(_sorted(drawn), rounds)])
+        held += len(rounds[-1])
+        missing = (
+            missing
+            - torch.searchsorted(rounds[-1], end[short])
+            + torch.searchsorted(rounds[-1], begin[short])
+        )
+        short, missing = short[missing > 0], missing[missing > 0]
+    _sorted(found)
     if not bool(inverse.any()):
         return found
     out = inverse[torch.searchsorted(end, found, right=True)]
@@ -130,15 +149,15 @@ def _draw(begin: Tensor, free: Tensor, counts: Tensor, generator: torch.Generato
         torch.add(begin[owner], below(free[owner], generator), out=piece)
 
 
-def _distinct(keys: Tensor) -> int:
-    """Moves one of each of the sorted keys to the front, in place; how many."""
+def _distinct(keys: Tensor, others: list[Tensor]) -> int:
+    """Moves one of each of the sorted keys to the front, in place, but none that is in the sorted `others`; how many."""
     count, before = 0, -1
     for piece in pieces(keys):
         new = torch.ones(len(piece), dtype=torch.bool)
         torch.ne(piece[1:], piece[:-1], out=new[1:])
         new[0] = int(piece[0]) != before
         before = int(piece[-1])
-        kept = piece[new]
+        kept = piece[new & ~held_in(others, piece)]
         keys[count : count + len(kept)] = kept
         count += len(kept)
     return count
