@@ -60,6 +60,11 @@ RUNS: tuple[Script, ...] = (
     ),
     Script(name="efficientnet_lite0", arguments="--sparsity 0.8,0.9", seconds=40),
     Script(name="startup", seconds=60),
+    Script(name="training_step", arguments="--sparsity 0.9,0.95,0.98", seconds=90),
+    Script(name="training_step", arguments="--sparsity 0.9 --pattern block:4x1,block:8x1", seconds=60),
+    Script(name="training_step", arguments="--sparsity 0.9 --optimizer adam", seconds=35),
+    Script(name="training_step", arguments="--model resnet20 --sparsity 0.9,0.95", seconds=110),
+    Script(name="training_step", arguments="--model cnn --sparsity 0.9,0.95", seconds=110),
     Script(
         name="layers",
         arguments="--pattern unstructured,block:4x1,block:8x1,gs:8,1,window:8 --rounds 15",

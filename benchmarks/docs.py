@@ -24,6 +24,7 @@ from benchmarks.tables.methods import (
 )
 from benchmarks.tables.networks import fallbacks_table, network_table, order, startup_table
 from benchmarks.tables.text import read
+from benchmarks.tables.training import training_table
 from gossamer.files import write_atomic
 from gossamer.report import plots
 
@@ -51,6 +52,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "layers": layers_table,
     "spmv": spmv_table,
     "startup": startup_table,
+    "training-step": training_table,
     "slowest-layers": slowest_layers,
     "causes": causes,
     "which-layers": which_layers,

@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py --sparsity 0.9 --json     one JSON object on standard output
     python benchmarks/training_step.py --model cnn --batch 16
-    python -m benchmarks.training_step --store                    all rows of docs/performance.md into results/training_step.json
+    python benchmarks/training_step.py --sparsity 0.9,0.95 --store    puts the rows into results/training_step.json
 
 Every engine trains the same network on the same batch, in turns, pinned to one CPU; float32. `ratio_*`: milliseconds of the other over
 compact, minima. `memory_ratio`: bytes of weights, gradients, Adam's state and places over dense. `peak_mib`: the largest resident set of
@@ -13,35 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gossamer.bench.machine import describe
 from gossamer.bench.result import text_table
-from gossamer.bench.script import split_patterns
+from gossamer.bench.script import as_object, split_patterns, store
 from gossamer.bench.training import MODELS, Plan, measure
 from gossamer.errors import GossamerError
-from gossamer.files import write_atomic
 
 RESULT = Path(__file__).parent / "results" / "training_step.json"
-STORED = (0.9, 0.95, 0.98)  # sparsities of the stored table
 HEADER = ["network", "pattern", "sparsity", "dense ms", "compact ms", "over dense", "over masked"]
 HEADER += ["over sparselab", "memory", "peak MiB", "dense MiB"]
-
-
-def stored_plans(rounds: int) -> list[Plan]:
-    """The rows of docs/performance.md."""
-    rows = [Plan(sparsity=sparsity, rounds=rounds) for sparsity in STORED]
-    rows += [Plan(sparsity=0.9, pattern=pattern, rounds=rounds) for pattern in ("block:4x1", "block:8x1")]
-    rows += [Plan(sparsity=0.9, optimizer="adam", rounds=rounds)]
-    return rows + [
-        Plan(model=model, sparsity=sparsity, rounds=rounds)
-        for model in ("resnet20", "cnn")
-        for sparsity in (0.9, 0.95)
-    ]
 
 
 def line(row: dict[str, Any]) -> list[str]:
@@ -59,25 +42,6 @@ def line(row: dict[str, Any]) -> list[str]:
         f"{row['peak_mib']:.0f}",
         f"{row['peak_mib_dense']:.0f}",
     ]
-
-
-def store(rows: list[dict[str, Any]]) -> None:
-    """With machine, versions, date and commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=RESULT.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    about = {
-        "command": "python -m benchmarks.training_step --store",
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
-        "machine": describe(),
-        "rows": rows,
-    }
-    write_atomic(RESULT, (json.dumps(about, indent=1) + "\n").encode())
 
 
 def numbers(text: str, kind: type, option: str) -> list[Any]:
@@ -110,9 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="bursts of each engine; default 10, quick 2")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, nothing else; never stored")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument(
-        "--store", action="store_true", help=f"measure the rows of docs/performance.md into {RESULT.name}"
-    )
+    parser.add_argument("--store", action="store_true", help=f"write the rows into {RESULT.name}")
     options = parser.parse_args()
     if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
         parser.error("--threads, --rounds: expected at least 1")
@@ -133,18 +95,17 @@ def main() -> None:
         for sparsity in numbers(options.sparsity, float, "--sparsity")
     ]
     try:
-        plans = stored_plans(rounds) if options.store else plans
         for plan in plans:
             plan.setting()  # what is wrong is told before anything is measured
         rows = [measure(plan, lambda text: print(text, file=sys.stderr, flush=True)) for plan in plans]
     except GossamerError as error:
         raise SystemExit(f"training_step: {error}") from None
     if options.json:
-        print(json.dumps({**rows[0], "rows": rows if len(rows) > 1 else []}))
+        print(json.dumps(as_object(rows)))
     else:
         print(text_table(HEADER, [line(row) for row in rows], left=(0, 1)))
     if options.store and not options.quick:
-        store(rows)
+        store(RESULT, "training_step", rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,17 @@ from gossamer.bench.script import as_object, main, store
 from gossamer.bench.workload import Sweep, Workload
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("resnet50", "mobilenet", "transformer", "rnn", "layers", "efficientnet_lite0", "startup", "all")
+SCRIPTS = (
+    "resnet50",
+    "mobilenet",
+    "transformer",
+    "rnn",
+    "layers",
+    "efficientnet_lite0",
+    "startup",
+    "training_step",
+    "all",
+)
 TINY = Workload(
     name="tiny",
     model=lambda: nn.Sequential(

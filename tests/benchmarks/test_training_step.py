@@ -25,11 +25,11 @@ def test_the_promised_keys() -> None:
     done = run("--layers", "64,96,96,10", "--batch", "16", "--sparsity", "0.5,0.75", "--quick", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [row["sparsity"] for row in found["rows"]] == [0.5, 0.75]
+    assert [row["sparsity"] for row in found["records"]] == [0.5, 0.75]
     for key in ("ratio_over_dense", "ratio_over_masked", "memory_ratio", "peak_mib"):
         assert found[key] > 0
     assert "ratio_over_sparselab" in found
-    assert found["memory_ratio"] > found["rows"][1]["memory_ratio"]
+    assert found["memory_ratio"] > found["records"][1]["memory_ratio"]
     assert found["network"] == "mlp 64-96-96-10"
 
 

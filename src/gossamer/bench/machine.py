@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gossamer.kernels import native
 
-_PACKAGES = ("gossamer", "numpy", "torch", "onnx", "onnxruntime", "openvino", "nncf")
+_PACKAGES = ("gossamer", "numpy", "torch", "onnx", "onnxruntime", "openvino", "nncf", "sparselab")
 
 
 def describe() -> dict[str, object]:

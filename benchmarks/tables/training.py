@@ -1,0 +1,47 @@
+"""Training steps: compact layers over torch, our masks and SparseLab; memory beside it."""
+
+from __future__ import annotations
+
+from benchmarks.tables.text import Result, milliseconds, provenance, read, table, times, whole
+
+HEADER = ("network", "pattern", "sparsity", "dense ms", "compact ms", "over dense", "over masked")
+MEMORY = ("over SparseLab", "memory", "peak MiB", "dense MiB")
+
+
+def training_table() -> str:
+    """A line a network, pattern, sparsity and optimizer."""
+    result = read("training_step")
+    if result is None:
+        return "Not measured yet: `python benchmarks/training_step.py --store`."
+    version = result["machine"]["versions"].get("sparselab")
+    lines = [line(record) for record in sorted(result["records"], key=order)]
+    note = (
+        "One thread, float32, uniform random masks; batch in brackets. A step is forward, cross entropy, gradients, update (SGD with "
+        "momentum unless named). Ratios of minima, over the faster of NCHW and channels_last. Memory: weights, gradients, Adam's state "
+        "and places over dense. Peak: largest resident set of five steps in a fresh process, over the process before the network was built."
+    )
+    note += f" SparseLab: package `sparselab` {version}." if version else ""
+    return "\n\n".join([table([*HEADER, *MEMORY], lines), provenance(result, note)])
+
+
+def line(record: Result) -> list[str]:
+    ms = record["ms"]
+    optimizer = "" if record["optimizer"] == "sgd" else f", {record['optimizer'].capitalize()}"
+    return [
+        f"{record['network']} ({record['batch']}){optimizer}",
+        f"`{record['pattern']}`",
+        "–" if record["sparsity"] is None else f"{record['sparsity']:.0%}",
+        milliseconds(min(value for name, value in ms.items() if name.startswith("dense"))),
+        milliseconds(ms["compact"]),
+        *(times(record[f"ratio_over_{name}"]) for name in ("dense", "masked", "sparselab")),
+        f"{record['memory_ratio']:.3f}",
+        whole(record["peak_mib"]),
+        whole(record["peak_mib_dense"]),
+    ]
+
+
+def order(record: Result) -> tuple[str, bool, str, float]:
+    """MLP first."""
+    rank = ["mlp", "resnet20", "cnn"].index(record["network"].split()[0])
+    pattern = "" if record["pattern"] == "unstructured" else record["pattern"]
+    return f"{rank}{record['network']}", record["optimizer"] != "sgd", pattern, record["sparsity"] or 0.0
