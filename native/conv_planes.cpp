@@ -32,13 +32,17 @@ ConvPhases::ConvPhases(const ConvShape& shape)
 }
 
 template <typename T>
-void ConvPlanes<T>::place(int64_t begin, int64_t end, int64_t base) {
-  places_.clear();
+const std::vector<int32_t>& ConvPlanes<T>::place(int64_t begin, int64_t end, int64_t base) {
+  for (const Placed& known : placed_)
+    if (known.begin == begin && known.end == end && known.base == base) return known.places;
+  placed_.push_back({begin, end, base, {}});
+  std::vector<int32_t>& out = placed_.back().places;
+  out.reserve(static_cast<size_t>((end - begin) * pixel_columns()));
   if (!phases_) {
     for (int64_t y = begin; y < end; ++y)
       for (int64_t x = 0; x < pixel_columns(); ++x)
-        places_.push_back(static_cast<int32_t>(band_.front + (y - base) * band_.row + x * band_.lanes));
-    return;
+        out.push_back(static_cast<int32_t>(band_.front + (y - base) * band_.row + x * band_.lanes));
+    return out;
   }
   const ConvAxis &high = shape_.height, &wide = shape_.width;
   for (int64_t y = begin; y < end; ++y) {
@@ -47,14 +51,17 @@ void ConvPlanes<T>::place(int64_t begin, int64_t end, int64_t base) {
       const int64_t j = (x + wide.padding) / wide.stride, b = (x + wide.padding) % wide.stride;
       const int64_t phase = phases_->index[static_cast<size_t>(a * wide.stride + b)];
       const bool read = phase >= 0 && i < high.span() && j < wide.span();
-      places_.push_back(static_cast<int32_t>(
+      out.push_back(static_cast<int32_t>(
           read ? band_.front + phase * band_.phase + (i - base) * band_.row + j * band_.lanes : band_.slot));
     }
   }
+  return out;
 }
 
 template <typename T>
-TurnArgs ConvPlanes<T>::turn(T* tensor, bool last, int64_t first, int64_t count, int64_t begin) const {
+TurnArgs ConvPlanes<T>::turn(T* tensor, bool last, int64_t first, int64_t count, int64_t begin, int64_t end,
+                             int64_t base) {
+  const std::vector<int32_t>& places = place(begin, end, base);
   const int64_t pixels = pixel_rows() * pixel_columns(), skipped = begin * pixel_columns();
   TurnArgs a;
   a.image_step = band_.channels * pixels;
@@ -62,7 +69,7 @@ TurnArgs ConvPlanes<T>::turn(T* tensor, bool last, int64_t first, int64_t count,
   a.planes = data_;
   a.images = count, a.lanes = band_.lanes;
   a.outer = band_.channels, a.outer_step = pixels, a.outer_place = band_.channel_place.data();
-  a.columns = static_cast<int64_t>(places_.size()), a.place = places_.data();
+  a.columns = static_cast<int64_t>(places.size()), a.place = places.data();
   if (last) {
     std::swap(a.outer, a.columns);
     std::swap(a.outer_place, a.place);
@@ -86,8 +93,7 @@ void ConvPlanes<T>::fill(Images<const T> tensor, int64_t first, int64_t count, i
   }
   const auto turn_rows = [&](int64_t from, int64_t to) {
     if (from >= to) return;
-    place(from, to, base);
-    const TurnArgs a = turn(const_cast<T*>(tensor.data), tensor.last, first, count, from);
+    const TurnArgs a = turn(const_cast<T*>(tensor.data), tensor.last, first, count, from, to, base);
     kernels_.conv_turn_in[sizeof(T) == 8](&a);
   };
   const int64_t from = std::clamp<int64_t>(begin * stride - padding, 0, size);
@@ -105,8 +111,7 @@ void ConvPlanes<T>::write(Images<T> tensor, int64_t first, int64_t count, int64_
   const int64_t size = pixel_rows(), from = std::clamp<int64_t>(begin * stride - padding, 0, size);
   const int64_t to = last ? size : std::clamp<int64_t>(end * stride - padding, 0, size);
   if (from >= to) return;
-  place(from, to, base);
-  const TurnArgs a = turn(tensor.data, tensor.last, first, count, from);
+  const TurnArgs a = turn(tensor.data, tensor.last, first, count, from, to, base);
   kernels_.conv_turn_out[sizeof(T) == 8](&a);
 }
 

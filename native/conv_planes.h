@@ -48,14 +48,18 @@ class ConvPlanes {
  private:
   int64_t pixel_rows() const { return phases_ ? shape_.height.size : shape_.height.out(); }
   int64_t pixel_columns() const { return phases_ ? shape_.width.size : shape_.width.out(); }
-  void place(int64_t begin, int64_t end, int64_t base);  // of pixel rows
-  TurnArgs turn(T* tensor, bool last, int64_t first, int64_t count, int64_t begin) const;
+  const std::vector<int32_t>& place(int64_t begin, int64_t end, int64_t base);  // of pixel rows
+  TurnArgs turn(T* tensor, bool last, int64_t first, int64_t count, int64_t begin, int64_t end, int64_t base);
   const KernelTable& kernels_;
   const ConvShape& shape_;
   const ConvPhases* phases_;  // null: positions are the output's pixels
   const Band& band_;
   T* data_;
-  std::vector<int32_t> places_;
+  struct Placed {
+    int64_t begin, end, base;
+    std::vector<int32_t> places;
+  };
+  std::vector<Placed> placed_;  // bands of one group of images lie as those of the next
 };
 
 }  // namespace gossamer

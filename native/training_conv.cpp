@@ -17,6 +17,7 @@ constexpr int64_t kBlockBytes1 = 49152;  // of the positions that one rectangle 
 
 template <typename T>
 constexpr int dtype_of = sizeof(T) == 8;
+uint32_t word(int64_t value) { return static_cast<uint32_t>(value); }
 int64_t parts_of(int64_t size, int64_t most) { return (size + most - 1) / most; }
 
 struct Size {
@@ -98,39 +99,48 @@ class Layout {
   int64_t tap_phase(int64_t r, int64_t s) const {
     return phases.index[static_cast<size_t>(shape.height.phase(r) * shape.width.stride + shape.width.phase(s))];
   }
-  // Of every column: channel inside of the group, and for the operand x its set and offset.
-  template <typename F>
-  std::vector<Entry> columns(const F& of_tap) const {
-    std::vector<Entry> out;
+  // Spots of all columns, from those of a tap and of an operand or result channel.
+  template <typename Tap, typename Channel>
+  void fill(std::vector<Spot>& table, int64_t group, const Tap& of_tap, const Channel& of_channel) const {
+    Spot* at = table.data();
     for (int64_t r = 0; r < shape.height.kernel; ++r)
       for (int64_t s = 0; s < shape.width.kernel; ++s) {
-        Entry e = of_tap(r, s);
-        for (int64_t c = 0; c < inputs; ++c) e.row = c, out.push_back(e);
+        const Spot tap = of_tap(r, s);
+        for (int64_t c = group * inputs; c < (group + 1) * inputs; ++c, ++at) {
+          const Spot channel = of_channel(c);
+          *at = {tap.cell + channel.cell, tap.offset + channel.offset};
+        }
       }
-    return out;
+  }
+  template <typename Columns, typename Row>
+  Stream<T> sort(int64_t sets, int64_t blocks, int64_t rows, const T* values, const Columns& columns,
+                 const Row& row) const {
+    if (matrix.columns32.empty())
+      return sort_entries(matrix, matrix.columns16, sets, blocks, rows, outputs, values, columns, row);
+    return sort_entries(matrix, matrix.columns32, sets, blocks, rows, outputs, values, columns, row);
   }
   Stream<T> by_row(const Band& in, int64_t block, const T* values) const {
-    const std::vector<Entry> table = columns([&](int64_t r, int64_t s) {
-      return Entry{0, 0, 0, tap_phase(r, s) * in.phase + shape.height.shift(r) * in.row + shape.width.shift(s) * lanes};
-    });
-    return sort_entries<T>(matrix, 1, parts_of(shape.channels, block), matrix.rows, values,
-                           [&, block](int64_t r, uint32_t c) {
-                             const Entry& e = table[c];
-                             const int64_t channel = e.row + r / outputs * inputs;
-                             return Entry{0, channel / block, r, e.offset + channel * in.plane};
-                           });
+    const auto tap = [&](int64_t r, int64_t s) {
+      return Spot{0, word(tap_phase(r, s) * in.phase + shape.height.shift(r) * in.row + shape.width.shift(s) * lanes)};
+    };
+    const auto channel = [&](int64_t c) { return Spot{word(c / block * matrix.rows), word(c * in.plane)}; };
+    return sort(
+        1, parts_of(shape.channels, block), matrix.rows, values,
+        [&](int64_t group, std::vector<Spot>& table) { fill(table, group, tap, channel); },
+        [&](int64_t r) { return Spot{word(r), 0}; });
   }
   Stream<T> by_channel(const Band& back, int64_t block, const T* values) const {
-    const std::vector<Entry> table = columns([&](int64_t r, int64_t s) {
-      return Entry{tap_phase(r, s), 0, 0,
-                   (shape.height.reach() - shape.height.shift(r)) * back.row +
-                       (shape.width.reach() - shape.width.shift(s)) * lanes};
-    });
-    return sort_entries<T>(matrix, phases.count(), parts_of(matrix.rows, block), shape.channels, values,
-                           [&, block](int64_t r, uint32_t c) {
-                             const Entry& e = table[c];
-                             return Entry{e.set, r / block, e.row + r / outputs * inputs, e.offset + r * back.plane};
-                           });
+    const int64_t blocks = parts_of(matrix.rows, block);
+    const auto tap = [&](int64_t r, int64_t s) {
+      return Spot{word(tap_phase(r, s) * blocks * shape.channels),
+                  word((shape.height.reach() - shape.height.shift(r)) * back.row +
+                       (shape.width.reach() - shape.width.shift(s)) * lanes)};
+    };
+    const auto channel = [&](int64_t c) { return Spot{word(c), 0}; };
+    return sort(
+        phases.count(), blocks, shape.channels, values,
+        [&](int64_t group, std::vector<Spot>& table) { fill(table, group, tap, channel); },
+        [&](int64_t r) { return Spot{word(r / block * shape.channels), word(r * back.plane)}; });
   }
   // kernel over the rectangles of one set, blocks of operand channels inside
   void run(void (*kernel)(const ConvTileArgs*), const Stream<T>& stream, int64_t set, ConvTileArgs a, Size size,

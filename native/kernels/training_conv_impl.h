@@ -133,6 +133,11 @@ void conv_rectangle(const ConvTileArgs* a) {
 
 // -------------------------------------------------------------------------------------------------------------- turns
 // Rows of lanes become columns, whole tiles of L x L in registers; double goes element by element.
+// So many elements ahead the images' lines are fetched, into the second-level cache: 16 images lie in few sets of the
+// first. All convolutions of a step of ResNet-20 (batch 128, channels last, 90 %, Xeon with AVX-512, ms): 50 to 53;
+// into the first-level cache 55, without 62. Stores past the caches were as fast, and leave the next layer a cold
+// operand.
+constexpr int64_t kTurnAhead = 128;
 template <typename T>
 void conv_turn_in(const TurnArgs* args) {
   const TurnArgs& a = *args;
@@ -151,6 +156,10 @@ void conv_turn_in(const TurnArgs* args) {
           if (count == L) {
 #pragma GCC unroll 16
             for (int i = 0; i < L; ++i) v[i] = i < high ? load(p + i * a.image_step) : V{};
+            if (high == L) {
+#pragma GCC unroll 16
+              for (int i = 0; i < L; ++i) __builtin_prefetch(p + i * a.image_step + kTurnAhead, 0, 2);
+            }
           } else {
 #pragma GCC unroll 16
             for (int i = 0; i < L; ++i) v[i] = i < high ? load_part(p + i * a.image_step, count) : V{};
@@ -190,6 +199,8 @@ void conv_turn_out(const TurnArgs* args) {
           if (high == L && count == L) {
 #pragma GCC unroll 16
             for (int i = 0; i < L; ++i) v[i] = load(q + a.place[c + i]);
+#pragma GCC unroll 16
+            for (int i = 0; i < L; ++i) __builtin_prefetch(p + i * a.image_step + kTurnAhead, 0, 2);
             exchange<L / 2>(v);
 #pragma GCC unroll 16
             for (int i = 0; i < L; ++i) store(p + i * a.image_step, v[i]);

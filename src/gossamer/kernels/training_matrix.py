@@ -17,6 +17,7 @@ references (training_reference.py, conv_reference.py).
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -261,8 +262,8 @@ def _images(out: Floats | None, like: Floats, shape: tuple[int, ...]) -> Floats:
     """`out`, or new images of the type and memory layout of `like`."""
     if out is None:
         if like.flags.c_contiguous or not _channels_last(like):
-            return np.empty(shape, like.dtype)
-        return np.empty([shape[i] for i in (0, 2, 3, 1)], like.dtype).transpose(0, 3, 1, 2)
+            return _aligned(shape, like.dtype)
+        return _aligned(tuple(shape[i] for i in (0, 2, 3, 1)), like.dtype).transpose(0, 3, 1, 2)
     usable = out.flags.writeable and (out.flags.c_contiguous or _channels_last(out))
     if out.shape != shape or out.dtype != like.dtype or not usable:
         raise FormatError(
@@ -272,10 +273,10 @@ def _images(out: Floats | None, like: Floats, shape: tuple[int, ...]) -> Floats:
     return out
 
 
-def _aligned(shape: tuple[int, int], dtype: np.dtype[Any]) -> Floats:
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
     """An uninitialised array at the beginning of a cache line: NumPy's own large arrays begin 16 bytes behind one, and the products that
     read a result as their operand would have to copy it."""
-    memory = np.empty(shape[0] * shape[1] * dtype.itemsize + _LINE, np.uint8)
+    memory = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
     begin = -memory.ctypes.data % _LINE
     found: Floats = memory[begin : len(memory) - _LINE + begin].view(dtype).reshape(shape)
     return found
