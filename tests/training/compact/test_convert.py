@@ -10,6 +10,7 @@ from torch import nn
 from gossamer.errors import EngineError
 from gossamer.training import SET, Gradual, Method, Protection, Sparsifier, Static
 from gossamer.training.compact import SparseLinear, compact_, dense_state_dict, to_dense
+from tests.training.helpers import NOTHING
 
 
 def mlp() -> nn.Sequential:
@@ -82,6 +83,28 @@ def test_a_model_on_the_meta_device_never_has_dense_weights() -> None:
     y.sum().backward()
     assert y.shape == (2, 1 << 17)
     assert not any(tensor.is_meta for tensor in model.state_dict().values())
+
+
+def test_the_transformer_of_torch_runs_in_training_and_in_evaluation() -> None:
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, dropout=0.0)
+    model = nn.TransformerEncoder(layer, 2)
+    compact_(model, 0.3, protect=NOTHING)
+    assert isinstance(model.layers[1].linear2, SparseLinear)
+    x = torch.randn(2, 5, 16)
+    expected = model.train()(x)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), expected)
+
+
+def test_a_compiled_model_computes_the_same() -> None:
+    model = mlp()
+    compact_(model, 0.5)
+    x = torch.randn(20, 16, dtype=torch.float64)
+    compiled = torch.compile(model, backend="eager")
+    y = compiled(x)
+    y.sum().backward()
+    torch.testing.assert_close(y, model(x))
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_the_way_back_and_dense_keys() -> None:

@@ -80,6 +80,7 @@ def compact_(
     generator = torch.Generator().manual_seed(seed)
     for name, slot in slots.items():
         _replace(model, slot, places.pop(name), capacities.get(name), legal, generator)
+    _leave_fast_path(model)
     if meta:
         materialise(model)
     return _report(model, shapes)
@@ -237,6 +238,17 @@ def hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
         "_backward_pre_hooks",
     ):
         setattr(new, kind, getattr(old, kind))
+
+
+def _leave_fast_path(model: nn.Module) -> None:
+    """In eval mode torch's transformer encoder hands `linear1.weight` to one fused call, if these say that it may."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and any(
+            isinstance(layer, CompactLayer) for layer in module.children()
+        ):
+            module.activation_relu_or_gelu = 0
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 def _compact_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, SparseLinear | SparseConv2d]]:
