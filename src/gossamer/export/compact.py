@@ -14,7 +14,7 @@ from torch import nn
 
 from gossamer.export.weight import Places, Weight
 from gossamer.training.compact import CompactLayer
-from gossamer.training.compact.convert import hand_over_hooks
+from gossamer.training.compact.dense import hand_over_hooks
 
 
 def compact_layers(model: nn.Module) -> dict[str, CompactLayer]:

@@ -52,6 +52,35 @@ def test_the_masks_are_those_of_the_sparsifier_with_the_same_seed(make: Callable
     torch.testing.assert_close(model(x), dense(x), rtol=1e-12, atol=1e-12)
 
 
+def test_a_model_that_was_trained_masked_becomes_compact_with_its_masks() -> None:
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    method = Gradual(sparsity=0.5, every=1, stop=2, allocation="global_rank")
+    sparsifier = Sparsifier(model, method, optimizer, protect=Protection(first=False))
+    x = torch.randn(20, 16, dtype=torch.float64)
+    for _ in range(2):
+        model(x).pow(2).sum().backward()
+        optimizer.step()
+    with pytest.raises(EngineError, match="expected a finalized one"):
+        compact_(model, masks=sparsifier)
+    sparsifier.finalize()
+    expected = model(x)
+    report = compact_(model, masks=sparsifier)
+    assert {row.name: row.num_kept for row in report.compact} == {
+        name: int(mask.sum()) for name, mask in sparsifier.masks.items()
+    }
+    torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+    again = torch.optim.SGD(model.parameters(), lr=0.1)
+    going_on = Sparsifier(model, SET(initial="given", every=1, stop=9), again)
+    model(x).pow(2).sum().backward()
+    again.step()
+    assert going_on.history[-1].grown > 0
+    with pytest.raises(EngineError, match="masks= alone"):
+        compact_(mlp(), 0.5, masks=sparsifier)
+    with pytest.raises(EngineError, match=r"bool mask of '2\.weight'"):
+        compact_(mlp(), masks={"2.weight": torch.ones(3, 3)})
+
+
 def test_layers_that_cannot_be_compact_stay_dense_and_say_why() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

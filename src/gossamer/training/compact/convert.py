@@ -1,4 +1,4 @@
-"""From a dense model to compact layers and back, in place.
+"""From a dense model to compact layers, in place; the way back is `dense.py`.
 
 `compact_` chooses the layers that a Sparsifier would mask, and gives them the masks that it would begin with: the edits of the method at
 step 0, with the same draws. A model on the meta device is materialised layer by layer, so that a dense weight never exists.
@@ -7,18 +7,20 @@ step 0, with the same draws. A model on the meta device is materialised layer by
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from gossamer.errors import EngineError
+from gossamer.errors import EngineError, PatternError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.growth import All
 from gossamer.sparsity.patterns import Pattern, parse_pattern
+from gossamer.sparsity.view import as_matrix
 from gossamer.training.compact.conv import SparseConv2d
 from gossamer.training.compact.counts import peak_counts
+from gossamer.training.compact.dense import hand_over_hooks
 from gossamer.training.compact.entries import refused_growth
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.linear import SparseLinear
@@ -26,14 +28,23 @@ from gossamer.training.compact.meta import is_meta, materialise
 from gossamer.training.compact.report import CompactReport, CompactRow
 from gossamer.training.compact.starting import dense_matrix_of, starting_positions
 from gossamer.training.edits import Shapes
+from gossamer.training.guard import owners_of
 from gossamer.training.layers import Slot, choose, find_weights, unwrap
 from gossamer.training.methods import Method, Static
 from gossamer.training.protection import Protection
 
 
+@runtime_checkable
+class Sparsified(Protocol):
+    """What has masks by weight name, such as a Sparsifier."""
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]: ...
+
+
 def compact_(
     model: nn.Module,
-    method: Method | float,
+    method: Method | float | None = None,
     *,
     seed: int = 0,
     protect: Protection | None = None,
@@ -41,6 +52,7 @@ def compact_(
     pattern: str | None = None,
     allocation: str | None = None,
     initial: str | None = None,
+    masks: Mapping[str, Tensor] | Sparsified | None = None,
 ) -> CompactReport:
     """Replaces the linear and 2-d convolution layers of `model` by compact ones, in place: make the optimizer afterwards.
 
@@ -48,18 +60,29 @@ def compact_(
     `allocation` and `initial`). `seed`, `protect` and `layers` are as in the Sparsifier, and give the same masks as there. A layer has room
     for the method's peak. Layers that cannot be compact stay dense; the report lists them with the reason.
 
+    `masks` (of a model that was trained masked, or its finalized Sparsifier) are taken in place of a method; `pattern` is theirs.
+
     >>> model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
     >>> report = compact_(model, 0.6)
     >>> [type(layer).__name__ for layer in model], report.left_dense[0].reason
     (['Linear', 'ReLU', 'SparseLinear', 'ReLU', 'Linear'], 'protected: first layer')
     """
-    method = _as_method(method, pattern=pattern, allocation=allocation, initial=initial)
+    given = masks.masks if isinstance(masks, Sparsified) else masks
+    if given is not None:
+        if method is not None or initial is not None or allocation is not None or layers is not None:
+            raise EngineError(
+                "compact_: expected masks= alone (with pattern=), got a method or layers as well"
+            )
+        method, layers = Static(pattern=pattern or "unstructured", initial="given"), list(given)
+    else:
+        method = _as_method(method, pattern=pattern, allocation=allocation, initial=initial)
     if model is not unwrap(model):
         raise EngineError(
             f"compact_: expected the plain model, got a {type(model).__name__} around it; compact_ first, wrap or compile it afterwards"
         )
     legal = parse_pattern(method.pattern)
     chosen = choose(model, legal, protect or Protection(), layers)
+    _refuse_owned(chosen.masked)
     reasons = {name: reason for name, (_, reason) in chosen.dense.items()}
     for name, slot in chosen.masked.items():
         reason = _why_not(model, slot)
@@ -75,7 +98,10 @@ def compact_(
     }
     meta = is_meta(model)
     weights = {name: dense_matrix_of(slot.weight) for name, slot in slots.items()}
-    places = starting_positions(method, legal, shapes, weights, seed)
+    if given is None:
+        places = starting_positions(method, legal, shapes, weights, seed)
+    else:
+        places = {name: _positions(name, given[name], shapes[name].weight, legal) for name in slots}
     capacities = _capacities(method, legal, shapes)
     generator = torch.Generator().manual_seed(seed)
     for name, slot in slots.items():
@@ -86,62 +112,29 @@ def compact_(
     return _report(model, shapes)
 
 
-def to_dense(model: nn.Module) -> nn.Module:
-    """Replaces every compact layer of `model` by its dense form, in place; also of a model that is a compact layer itself. Returns it.
-
-    >>> to_dense(SparseLinear(4, 2, num_kept=3))
-    Linear(in_features=4, out_features=2, bias=True)
-    """
-    if isinstance(model, (SparseLinear, SparseConv2d)):
-        return model.to_dense()
-    made: dict[CompactLayer, nn.Module] = {}  # a layer that is used twice stays one
-    for parent, child, layer in _compact_layers(model):
-        if layer not in made:
-            made[layer] = layer.to_dense()
-            hand_over_hooks(layer, made[layer])
-        setattr(parent, child, made[layer])
-    return model
+def _positions(name: str, mask: Tensor, shape: tuple[int, ...], pattern: Pattern) -> Tensor:
+    """Of a given mask, if it is one of this weight and legal."""
+    if mask.dtype != torch.bool or tuple(mask.shape) != shape:
+        raise EngineError(
+            f"masks: expected a bool mask of {name!r} of shape {shape}, got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    try:
+        pattern.for_weight(shape).check(as_matrix(mask))
+    except PatternError as error:
+        raise PatternError(f"masks: {name!r}: {error}") from None
+    return as_matrix(mask).flatten().nonzero().flatten().cpu()
 
 
-def dense_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The state_dict of the dense form of `model`: `weight` in place of values and places. The model stays as it is."""
-    return dict(DenseState(model))
+def _refuse_owned(slots: Mapping[str, Slot]) -> None:
+    for name, slot in slots.items():
+        if owners_of(slot):
+            raise EngineError(
+                f"compact_: {name!r} belongs to a Sparsifier, whose weights would vanish: expected a finalized one; finalize() it, then "
+                "compact_(model, masks=sparsifier)"
+            )
 
 
-class DenseState(Mapping[str, Tensor]):
-    """The same, but each dense weight is made when it is asked for: whoever writes them one by one holds one at a time.
-
-    >>> state = DenseState(nn.Sequential(SparseLinear(4, 2, num_kept=3)))
-    >>> list(state), state["0.weight"].count_nonzero()
-    (['0.weight', '0.bias'], tensor(3))
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        layers = {
-            f"{path}." if path else "": layer
-            for path, layer in model.named_modules(remove_duplicate=False)
-            if isinstance(layer, CompactLayer)
-        }
-        self._found: dict[str, Tensor | CompactLayer] = {}
-        for key, tensor in model.state_dict().items():
-            prefix, own = key[: key.rfind(".") + 1], key[key.rfind(".") + 1 :]
-            if prefix in layers and own == "values":
-                self._found[f"{prefix}weight"] = layers[prefix]
-            elif not (prefix in layers and own == "places"):
-                self._found[key] = tensor
-
-    def __getitem__(self, name: str) -> Tensor:
-        found = self._found[name]
-        return found.dense_weight() if isinstance(found, CompactLayer) else found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-def _as_method(method: Method | float, **choices: str | None) -> Method:
+def _as_method(method: Any, **choices: str | None) -> Method:
     given = {name: choice for name, choice in choices.items() if choice is not None}
     if isinstance(method, (int, float)):
         return Static(sparsity=float(method), **given)
@@ -153,9 +146,10 @@ def _as_method(method: Method | float, **choices: str | None) -> Method:
         raise EngineError(f"compact_: expected {', '.join(given)} in the method, got both; write them there")
     if method.initial == "given":
         raise EngineError(
-            "compact_: expected initial='random' or 'magnitude', got 'given'; make layers with positions=… for places of your own"
+            "compact_: expected initial='random' or 'magnitude', got 'given'; masks of your own are given alone, compact_(model, masks=…)"
         )
-    return method
+    found: Method = method
+    return found
 
 
 def _why_not(model: nn.Module, slot: Slot) -> str:
@@ -226,20 +220,6 @@ def _replace(
     setattr(model.get_submodule(path), child, layer)
 
 
-def hand_over_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Forward and backward hooks that a user has placed on a layer stay with its place in the model."""
-    for kind in (
-        "_forward_hooks",
-        "_forward_hooks_with_kwargs",
-        "_forward_hooks_always_called",
-        "_forward_pre_hooks",
-        "_forward_pre_hooks_with_kwargs",
-        "_backward_hooks",
-        "_backward_pre_hooks",
-    ):
-        setattr(new, kind, getattr(old, kind))
-
-
 def _leave_fast_path(model: nn.Module) -> None:
     """In eval mode torch's transformer encoder hands `linear1.weight` to one fused call, if these say that it may."""
     for module in model.modules():
@@ -249,13 +229,6 @@ def _leave_fast_path(model: nn.Module) -> None:
             module.activation_relu_or_gelu = 0
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
-
-
-def _compact_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, SparseLinear | SparseConv2d]]:
-    for parent in list(model.modules()):
-        for child, layer in list(parent._modules.items()):
-            if isinstance(layer, (SparseLinear, SparseConv2d)):
-                yield parent, child, layer
 
 
 def _report(model: nn.Module, shapes: Shapes) -> CompactReport:

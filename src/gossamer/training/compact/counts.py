@@ -70,9 +70,14 @@ def peak_counts(
     """
     num_kept = dict(start or {name: shape.numel for name, shape in shapes.items() if shape.dense is None})
     peak: dict[str, int] = {}
+    known: dict[tuple[Edit, tuple[int, ...]], dict[str, int]] = {}  # most edits repeat themselves
     for step in range(method.last_edit + 1):
         for edit in method.edits_at(step):
-            num_kept = {**num_kept, **after_edit(edit, state_of(method, pattern, shapes, num_kept, edit))}
+            key = edit, tuple(num_kept.values())
+            if key not in known:
+                state = state_of(method, pattern, shapes, num_kept, edit)
+                known[key] = {**num_kept, **after_edit(edit, state)}
+            num_kept = known[key]
             if step:
                 peak = {name: max(count, peak[name]) for name, count in num_kept.items()}
         if not step:
