@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from gossamer.cli import app
+from gossamer.cli.subjects import subject_of
 from gossamer.errors import RecipeError
 from gossamer.formats import container
 from gossamer.recipes import building, loop
@@ -132,6 +133,10 @@ def test_what_cannot_be_compact_is_refused_before_anything_is_built(overrides: l
 def test_a_run_is_packed_as_it_was_trained(tmp_path: Path):
     folder = RunFolder(path=tmp_path / "run")
     train(folder, SET, COMPACT)
+    dense = subject_of(str(folder.path), weights=None, input_shape=None)  # what bench and prune work on
+    assert not any(isinstance(layer, CompactLayer) for layer in dense.model.modules())
+    assert dense.masks is not None
+    assert set(dense.masks) == {"1.weight", "3.weight"}
     runner, found = CliRunner(), []
     for name, storage in (("compact", "compact"), ("masked", "masked")):
         if storage == "masked":  # as if the run had been masked: dense weights and masks of the same folder
