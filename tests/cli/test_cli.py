@@ -12,7 +12,19 @@ import pytest
 
 from gossamer.cli.app import run
 
-COMMANDS = ["train", "prune", "pack", "inspect", "bench", "run", "cost", "report", "data", "recipes", "doctor"]
+COMMANDS = [
+    "train",
+    "prune",
+    "pack",
+    "inspect",
+    "bench",
+    "run",
+    "cost",
+    "report",
+    "data",
+    "recipes",
+    "doctor",
+]
 
 RECIPE = """\
 name: tiny

@@ -285,6 +285,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"peak_bytes": 1.5, "kind": "em&s"}, "peak_bytes to be a whole number"),
     ({"peak_bytes": 1000, "kind": "em&s", "states": -1}, "states to be a whole number"),
     ({"pattern": "taps:4", "sparsity": 0.58, "kind": "em&s"}, "at least 5/9 = 0.5556 at the peak, got 0.53"),
+    ({"pattern": "taps:4", "kind": "em&s", "mutation": 0.9}, "at least 5/9 = 0.5556 at the peak, got 0;"),
     ({"pattern": "taps:4", "sparsity": 0.5}, "at least 5/9 = 0.5556 at the peak, got 0.5"),
 ]
 

@@ -216,10 +216,11 @@ class MEST:
             raise BudgetError(
                 f"MEST: em&s grows to sparsity {number:g} - {first:g}: expected mutation of at most {number:g}"
             )
-        if isinstance(parse_pattern(self.pattern), Taps) and (self.peak_sparsity or number) < 5 / 9:
+        peak = number if self.peak_sparsity is None else self.peak_sparsity
+        if isinstance(parse_pattern(self.pattern), Taps) and peak < 5 / 9:
             raise BudgetError(
                 f"MEST: {self.pattern} keeps at most 4 of 9 taps of a filter slice: expected a sparsity of at least 5/9 = 0.5556 at the "
-                f"peak, got {self.peak_sparsity or number:.4g}; raise sparsity or lower mutation"
+                f"peak, got {peak:.4g}; raise sparsity or lower mutation"
             )
 
     def _check_levels(self, pattern: NOfM) -> None:
