@@ -122,10 +122,10 @@ def test_a_resumed_run_with_a_sieve_is_bit_equal(tmp_path, stops):
     ("overrides", "message"),
     [
         (("train.sieve={at_epoch: 3}",), r"sieve: expected at_epoch below the 3 epochs of the run, got 3"),
-        (("train.sieve={at_epoch: 0}",), r"at_epoch: expected at least 1 epoch"),
-        (("train.sieve={at_epoch: 1, fraction: 0.2}",), r"train\.sieve\.fraction: unknown key.*max_fraction"),
+        (("train.sieve={at_epoch: 0, min_presentations: 1}",), r"at_epoch: expected at least 1 epoch"),
+        (("train.sieve={at_epoch: 2, fraction: 0.2}",), r"train\.sieve\.fraction: unknown key.*max_fraction"),
         (
-            ("train.sieve={at_epoch: 1, max_fraction: 0.5}", "method.stop=100%"),
+            ("train.sieve={at_epoch: 1, max_fraction: 0.5, min_presentations: 1}", "method.stop=100%"),
             r"method\.stop.*the last edit is at step 2\d, but the sieve may shorten the run to 16 steps",
         ),
     ],

@@ -83,7 +83,7 @@ def test_random_sequences_equal_the_reference(seed: int) -> None:
     settings = Sieving(
         at_epoch=epochs,
         max_fraction=draw.choice([0.05, 0.2, 0.9]),
-        min_presentations=draw.randint(1, 4),
+        min_presentations=draw.randint(1, min(4, epochs)),
         only_unforgettable=draw.random() < 0.5,
     )
     filter_, report = run(script, settings, seed=seed)
@@ -162,25 +162,27 @@ def test_state_continues_in_the_middle_of_an_epoch() -> None:
 
 
 def test_foreign_state_is_refused() -> None:
-    state = Sieve(Sieving(at_epoch=1), num_examples=3).state_dict()
+    state = Sieve(Sieving(at_epoch=3), num_examples=3).state_dict()
     with pytest.raises(CheckpointError, match="num_examples 4, got 3"):
-        Sieve(Sieving(at_epoch=1), num_examples=4).load_state_dict(state)
+        Sieve(Sieving(at_epoch=3), num_examples=4).load_state_dict(state)
     with pytest.raises(CheckpointError, match="settings"):
-        Sieve(Sieving(at_epoch=2), num_examples=3).load_state_dict(state)
+        Sieve(Sieving(at_epoch=4), num_examples=3).load_state_dict(state)
 
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="at_epoch: expected at least 1"):
         Sieving(at_epoch=0)
     with pytest.raises(ValueError, match=r"max_fraction: expected a fraction 0 < x < 1, got 1"):
-        Sieving(at_epoch=1, max_fraction=1)
+        Sieving(at_epoch=3, max_fraction=1)
     with pytest.raises(ValueError, match="min_presentations"):
         Sieving(at_epoch=1, min_presentations=0)
-    filter_ = Sieve(Sieving(at_epoch=1), num_examples=3)
+    with pytest.raises(ValueError, match=r"min_presentations: expected 1 to at_epoch \(2\).*got 3"):
+        Sieving(at_epoch=2)
+    filter_ = Sieve(Sieving(at_epoch=3), num_examples=3)
     with pytest.raises(DataError, match=r"one shape \[N\], got \(2,\) and \(3,\)"):
         filter_.observe(torch.arange(2), torch.ones(3).bool())
     with pytest.raises(DataError, match="labels"):
-        Sieve(Sieving(at_epoch=1), num_examples=3, labels=torch.arange(2))
+        Sieve(Sieving(at_epoch=3), num_examples=3, labels=torch.arange(2))
     with pytest.raises(DataError, match="rank: expected 0 to 1, got 2"):
         SieveSampler(filter_, num_replicas=2, rank=2)
 
@@ -225,7 +227,7 @@ def test_sampler_gives_what_is_kept_to_all_ranks_once() -> None:
 
 
 def test_sampler_shuffles_by_epoch_and_feeds_a_loader() -> None:
-    filter_ = Sieve(Sieving(at_epoch=1), num_examples=50)
+    filter_ = Sieve(Sieving(at_epoch=3), num_examples=50)
     sampler = SieveSampler(filter_)
     first = list(sampler)
     sampler.set_epoch(1)

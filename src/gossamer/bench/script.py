@@ -185,6 +185,15 @@ def _key(record: dict[str, Any]) -> str:
     return json.dumps(
         [
             record.get(key, "")
-            for key in ("network", "pattern", "sparsity", "dtype", "batch", "threads", "dense_isa", "optimizer")
+            for key in (
+                "network",
+                "pattern",
+                "sparsity",
+                "dtype",
+                "batch",
+                "threads",
+                "dense_isa",
+                "optimizer",
+            )
         ]
     )

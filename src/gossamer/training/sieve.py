@@ -52,13 +52,16 @@ class Sieving:
             raise ValueError(f"at_epoch: expected at least 1 epoch with all examples, got {self.at_epoch!r}")
         if not 0 < self.max_fraction < 1:
             raise ValueError(f"max_fraction: expected a fraction 0 < x < 1, got {self.max_fraction!r}")
-        if self.min_presentations < 1:
-            raise ValueError(f"min_presentations: expected at least 1, got {self.min_presentations!r}")
+        if not 1 <= self.min_presentations <= self.at_epoch:
+            raise ValueError(
+                f"min_presentations: expected 1 to at_epoch ({self.at_epoch}), because an example is presented once an epoch, got "
+                f"{self.min_presentations!r}"
+            )
 
     def most_removed(self, num_examples: int) -> int:
         """The most examples of so many that may be removed.
 
-        >>> Sieving(at_epoch=1, max_fraction=0.3).most_removed(11)
+        >>> Sieving(at_epoch=3, max_fraction=0.3).most_removed(11)
         3
         """
         return math.floor(self.max_fraction * num_examples + 1e-9)
@@ -262,7 +265,7 @@ class SieveSampler(Sampler[int]):
 
     As DistributedSampler does, it fills up the ranks' last turn with examples from the start; the sieve counts those once.
 
-    >>> sampler = SieveSampler(Sieve(Sieving(at_epoch=1), num_examples=5), num_replicas=2, rank=1)
+    >>> sampler = SieveSampler(Sieve(Sieving(at_epoch=3), num_examples=5), num_replicas=2, rank=1)
     >>> len(sampler), len(list(sampler))
     (3, 3)
     """
