@@ -3,7 +3,7 @@
     dense               torch
     dense NHWC          torch with channels_last memory; networks of images only
     masked, NHWC        the Sparsifier's masks over dense weights, static
-    compact             gossamer.compact_: parameters are the kept values
+    compact             gossamer.compact_: parameters are the kept values; networks of images in channels_last memory, the faster one
     sparselab           its SparseLinear in place of linear layers (package `sparselab`, unstructured only)
 
 A step is forward, cross entropy, backward, optimizer step and zero_grad.
@@ -120,7 +120,7 @@ def compact(setting: Setting) -> Trained:
     with torch.device("meta"):
         model = setting.network.build()
     compact_(model, setting.method, seed=0, protect=setting.network.protect)
-    return _trained(setting, model)
+    return _trained(setting, model, channels_last=setting.network.is_image)
 
 
 def sparselab(setting: Setting) -> Trained:
