@@ -10,6 +10,8 @@ is computed piece by piece, in place, because a large layer has millions of them
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -57,17 +59,26 @@ def draw_keys(
     return drawn
 
 
-def pieces(numbers: Tensor) -> list[Tensor]:
-    """Views of some numbers at a time."""
-    return [numbers[first : first + _PIECE] for first in range(0, len(numbers), _PIECE)]
+def pieces(numbers: Tensor, size: int = _PIECE) -> list[Tensor]:
+    """Views of `size` numbers at a time."""
+    return [numbers[first : first + size] for first in range(0, len(numbers), size)]
+
+
+def piecewise(change: Callable[[Tensor], Tensor], numbers: Tensor) -> Tensor:
+    """change(numbers) for a change of each number alone; its temporaries stay small."""
+    changed = torch.empty_like(numbers)
+    for piece, result in zip(pieces(numbers), pieces(changed), strict=True):
+        result.copy_(change(piece))
+    return changed
 
 
 def merged(first: Tensor, second: Tensor) -> Tensor:
     """The sorted keys of both."""
-    return _sorted(torch.cat([first, second]))
+    return in_place_sorted(torch.cat([first, second]))
 
 
-def _sorted(keys: Tensor) -> Tensor:
+def in_place_sorted(keys: Tensor) -> Tensor:
+    """The same tensor, ascending."""
     keys.numpy().sort()  # in place: torch's sort takes three times the memory
     return keys
 
@@ -121,7 +132,7 @@ def _draw_ranks(end: Tensor, wanted: Tensor, generator: torch.Generator) -> Tens
     while short.numel():
         drawn = found[held:]
         _draw(begin[short], free[short], missing, generator, drawn)
-        rounds.append(drawn[: _distinct(_sorted(drawn), rounds)])
+        rounds.append(drawn[: _distinct(in_place_sorted(drawn), rounds)])
         held += len(rounds[-1])
         missing = (
             missing
@@ -129,7 +140,7 @@ def _draw_ranks(end: Tensor, wanted: Tensor, generator: torch.Generator) -> Tens
             + torch.searchsorted(rounds[-1], begin[short])
         )
         short, missing = short[missing > 0], missing[missing > 0]
-    _sorted(found)
+    in_place_sorted(found)
     if not bool(inverse.any()):
         return found
     out = inverse[torch.searchsorted(end, found, right=True)]

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import PatternError
-from gossamer.sparsity.patterns.drawing import draw_keys, runs
+from gossamer.sparsity.patterns.drawing import draw_keys, in_place_sorted, pieces, piecewise, runs
 from gossamer.sparsity.patterns.tiles import levelled, stable_descending
+
+_TILES = 1 << 13  # in which bundles are drawn at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +92,31 @@ def draw_bundles(
     tiling: Tiling, positions: Tensor, num_bundles: int, generator: torch.Generator, exclude: Tensor | None
 ) -> Tensor:
     """Sorted positions of `num_bundles` absent bundles: tiles by their absent bundles, then places in every lane of them."""
-    taken = tiling.keys(positions).sort().values
-    held = None if exclude is None else tiling.keys(exclude).sort().values
+    taken = in_place_sorted(piecewise(tiling.keys, positions))
+    held = None if exclude is None else in_place_sorted(piecewise(tiling.keys, exclude))
     tile, more = draw_tiles(tiling, taken, num_bundles, generator, held)
-    lanes = (tile[:, None] * tiling.lanes + torch.arange(tiling.lanes)).flatten()
-    drawn = draw_keys(
-        taken,
-        lanes,
-        more.repeat_interleave(tiling.lanes),
-        size=tiling.depth,
-        generator=generator,
-        exclude=held,
-    )
-    return tiling.positions(drawn).sort().values
+    drawn, at = torch.empty(int(more.sum()) * tiling.lanes, dtype=torch.int64), 0
+    for some, counts in zip(pieces(tile, _TILES), pieces(more, _TILES), strict=True):
+        ends = torch.stack([some[0], some[-1] + 1]) * tiling.size
+        found = draw_keys(
+            _between(taken, ends),
+            (some[:, None] * tiling.lanes + torch.arange(tiling.lanes)).flatten(),
+            counts.repeat_interleave(tiling.lanes),
+            size=tiling.depth,
+            generator=generator,
+            exclude=None if held is None else _between(held, ends),
+        )
+        drawn[at : at + len(found)] = found
+        at += len(found)
+    for piece in pieces(drawn):
+        piece.copy_(tiling.positions(piece))
+    return in_place_sorted(drawn)
+
+
+def _between(keys: Tensor, ends: Tensor) -> Tensor:
+    """Of sorted keys, those from the first of `ends` to before the second."""
+    first, last = torch.searchsorted(keys, ends).tolist()
+    return keys[first:last]
 
 
 def draw_tiles(

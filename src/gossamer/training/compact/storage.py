@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.patterns import Block, Pattern
-from gossamer.sparsity.patterns.drawing import pieces
+from gossamer.sparsity.patterns.drawing import in_place_sorted, pieces, piecewise
 from gossamer.sparsity.view import matrix_shape
 
 _LAST_16_BIT = 1 << 16
@@ -89,9 +89,9 @@ class Places:
                 f"expected at most {self.capacity} kept entries, the capacity of this layer, got {len(positions)}; make it with a larger "
                 "capacity (compact_ takes the method's peak)"
             )
-        keys = self.keys(positions)
+        keys = positions if self.unit == 1 else piecewise(self.keys, positions)
         if not bool((keys[1:] > keys[:-1]).all()):
-            keys = keys.sort().values
+            keys = in_place_sorted(keys.clone() if keys is positions else keys)
         blocks = keys if self.unit == 1 else keys[:: self.unit] // self.unit
         size = math.prod(self.matrix)
         inside = not len(positions) or (int(positions.min()) >= 0 and int(positions.max()) < size)
