@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+import gossamer
 from gossamer import runtime
 from gossamer.errors import ExportError
 from gossamer.export import PackReport, pack
 from gossamer.formats import container
+from gossamer.training import MEST
 from gossamer.training.compact import CompactLayer, SparseConv2d, SparseLinear, to_dense
 
 IMAGE, VECTOR = torch.Size([2, 16, 9, 9]), torch.Size([2, 64])
@@ -115,6 +117,43 @@ def test_convolutions(settings: dict[str, object], pattern: str, kept: int, form
     report = check_same_file(model.eval(), IMAGE, pattern, "float16", tmp_path)
     row = report.weights[0]
     assert (row.name, row.format, row.num_kept) == ("0.weight", format, kept)
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "block:4x1", "gs:8,8"])
+def test_a_model_that_was_edited(pattern: str, tmp_path: Path):
+    """EM&S stops above its target and below it; what is packed are the kept entries of that moment, never the room for the peak."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 8))
+    method = MEST(sparsity=0.4, kind="em&s", mutation=0.1, every=2, stop=6, pattern=pattern)
+    gossamer.compact_(model, method)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sparsifier = gossamer.Sparsifier(model, method, optimizer)
+    kept = []
+    for _ in range(7):
+        optimizer.zero_grad()
+        model(torch.randn(VECTOR)).square().mean().backward()
+        optimizer.step()
+        kept.append(model[2].num_kept)
+    report = pack(model, torch.randn(VECTOR), tmp_path / "a.safetensors", masks=sparsifier)
+    assert kept[0] > kept[-1] == report.weights[2].num_kept == model[2].num_kept < model[2].capacity
+    sparsifier.finalize()
+    check_same_file(model, VECTOR, pattern, "float16", tmp_path)
+
+
+def test_a_transformer_with_a_free_length(tmp_path: Path):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    model = nn.Sequential(nn.Embedding(50, 32), encoder, nn.Linear(32, 8))
+    gossamer.compact_(model, 0.3)
+    report = pack(
+        model, torch.randint(0, 50, (2, 12)), tmp_path / "a.safetensors", length="x:1=1..16", max_batch=2
+    )
+    rows = {row.name: row.num_kept for row in report.weights}
+    for name, module in model.named_modules():
+        if isinstance(module, CompactLayer):
+            assert rows[f"{name}.weight"] == module.num_kept < module.in_features * module.out_features
+    assert "length 1 to 16" in report.batch
 
 
 def test_a_named_pattern_goes_before_the_layers_own(tmp_path: Path):
@@ -217,6 +256,7 @@ import sys, torch
 from torch import nn
 from gossamer import runtime
 from gossamer.export import pack
+from gossamer.training import MEST
 from gossamer.training.compact import SparseLinear
 side = 2**16
 model = nn.Sequential(SparseLinear(side, side, num_kept=100_000, seed=0), nn.BatchNorm1d(side), nn.ReLU()).eval()

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 from gossamer.cli import app
 from gossamer.cli.subjects import subject_of
 from gossamer.errors import RecipeError
+from gossamer.export import load_model
 from gossamer.formats import container
 from gossamer.recipes import building, loop
 from gossamer.recipes.run_folder import RunFolder
+from gossamer.recipes.tensors import write_tensors
 from gossamer.training.compact import CompactLayer, SparseConv2d, SparseLinear
 
 SET = "method={name: set, sparsity: 0.9, stop: 75%, every: 3}"
@@ -152,3 +154,38 @@ def test_a_run_is_packed_as_it_was_trained(tmp_path: Path):
         del manifest["verification"], manifest["recipe"]
         found.append((manifest, {key: tensor.tobytes() for key, tensor in tensors.items()}))
     assert found[0] == found[1]
+
+
+NET = """
+from torch import nn
+import gossamer
+
+def net():
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 64), nn.ReLU(), nn.Linear(64, 8))
+    gossamer.compact_(model, 0.4, pattern="block:4x1")
+    return model
+"""
+
+
+def test_a_callable_that_makes_compact_layers_is_packed_in_their_pattern(tmp_path: Path, monkeypatch):
+    (tmp_path / "compact_nets.py").write_text(NET)
+    monkeypatch.chdir(tmp_path)
+    model = load_model("compact_nets:net")
+    write_tensors(tmp_path / "net.safetensors", model.state_dict())
+    masks = {"2.weight": model[2].mask()}
+    write_tensors(tmp_path / "masks.safetensors", masks, metadata={"pattern": "block:4x1"})
+    words = [
+        "pack",
+        "compact_nets:net",
+        "--weights",
+        "net.safetensors",
+        "--input",
+        "1x64",
+        "-o",
+        "a.gsm",
+        "--json",
+    ]
+    done = CliRunner().invoke(app.app, words)
+    assert done.exit_code == 0, done.output
+    found = json.loads(container.parse((tmp_path / "a.gsm").read_bytes())[0]["gossamer"])
+    assert found["weights"]["2.weight"]["format"] == "block"

@@ -85,6 +85,7 @@ def pack(
     from torch import Tensor
 
     from gossamer.export import pack as pack_network
+    from gossamer.export.compact import compact_layers
     from gossamer.export.spec import examples_of
 
     path = out or Path(f"{subject.name}.gsm.safetensors")
@@ -99,7 +100,8 @@ def pack(
         example,
         path,
         masks=subject.masks,
-        pattern=pattern or subject.pattern,
+        pattern=pattern
+        or (None if compact_layers(subject.model) else subject.pattern),  # they have their own
         dtype=dtype or subject.dtype,
         max_batch=max_batch,
         labels=subject.labels,

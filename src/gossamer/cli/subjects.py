@@ -180,12 +180,17 @@ def _beside(weights: Path) -> Path:
 
 def _masks_beside(weights: Path, model: nn.Module) -> dict[str, Tensor] | None:
     """`masks.safetensors` beside the weights, as `train` and `prune` leave it; it must have made their zeros."""
+    from gossamer.export.compact import compact_layers
     from gossamer.recipes import outcome
 
     path = _beside(weights)
-    masks = outcome.read_masks(path)
+    found_masks = outcome.read_masks(path)
+    if found_masks is None:
+        return None
+    compact = compact_layers(model)  # their places are their masks
+    masks = {name: mask for name, mask in found_masks.items() if name not in compact}
     parameters = dict(model.named_parameters())
-    for name, mask in (masks or {}).items():
+    for name, mask in masks.items():
         found = parameters.get(name)
         if found is None or found.shape != mask.shape or bool(found.detach()[~mask.bool()].any()):
             raise CheckpointError(
