@@ -18,7 +18,7 @@ from gossamer.errors import EngineError
 from gossamer.training import GaP
 from gossamer.training.parallel import Grown, InTurn, LocalProcesses, Ranks, RayTasks, grow_in_parallel
 from tests.training.helpers import NOTHING
-from tests.training.parallel.jobs import Dies, Normed, train
+from tests.training.parallel.jobs import Dies, Normed, StopsInRound, train
 
 pytestmark = pytest.mark.slow
 METHOD = GaP(sparsity=0.5, partitions=3, order="parallel", steps_per_stage=3, rounds=2, finetune=2)
@@ -106,6 +106,10 @@ def rank_main(rank: int, work: str, folder: str) -> None:
             )
             saved = {"state": model.state_dict(), "masks": dict(grown.masks)}
             torch.save(saved, f"{folder}/{rank}.pt")
+            again, _ = grow(
+                Ranks(), StopsInRound(0), checkpoint=Path(folder, "round.pt")
+            )  # rank 0 reads, all have it
+            assert equal(again, model)
         else:
             with pytest.raises(
                 EngineError, match=r"rank 1: round 0: the worker of partition 1 was lost 1 times"
