@@ -51,6 +51,7 @@ def test_costs_of_a_gradual_run(tmp_path):
     predicted = memory["predicted"]["compact"]
     assert predicted["target"]["total"] < predicted["peak"]["total"]  # it begins dense
     rows = folder.rows()
+    assert rows[-1]["memory"] == memory["measured"]["total"]
     assert (rows[-1]["examples"], rows[-1]["macs"]) == (cost["examples"], cost["macs"])
     assert [row["examples"] for row in rows] == [32 * row["step"] for row in rows]
 

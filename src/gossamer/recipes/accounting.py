@@ -20,6 +20,7 @@ from gossamer.tasks.images import ImageData, Integers, epoch_order
 from gossamer.training import Sparsifier
 from gossamer.training.cost import CostMeter, profile_batch
 from gossamer.training.footprint import footprint
+from gossamer.training.memory import measured_memory
 from gossamer.training.sieve import Sieve, SieveReport
 
 
@@ -81,8 +82,9 @@ class Accounting:
         return report
 
     def row(self) -> dict[str, int]:
-        """What a line of the metrics says."""
-        return {"examples": self.meter.examples, "macs": self.meter.macs}
+        """What a line of the metrics says; memory: bytes held by training now, of all kinds."""
+        held = measured_memory(self._model, self._optimizer, self._sparsifier, activations=self.activations)
+        return {"examples": self.meter.examples, "macs": self.meter.macs, "memory": held.total}
 
     def result(self) -> dict[str, Any]:
         """What the result says."""

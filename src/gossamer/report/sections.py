@@ -13,7 +13,7 @@ Json = Mapping[str, Any]
 
 def training(runs: Mapping[str, Sequence[Json]]) -> Section:
     """Accuracy, loss, density and costs over the steps. runs: name -> rows of metrics.jsonl (keys step, loss,
-    density, test_accuracy, macs, examples)."""
+    density, test_accuracy, macs, examples, memory)."""
     blocks: list[Figure] = []
     for key, label, percent in (
         ("test_accuracy", "accuracy on the test images, %", True),
@@ -21,8 +21,9 @@ def training(runs: Mapping[str, Sequence[Json]]) -> Section:
         ("density", "density (weights kept), %", True),
         ("macs", "multiply-accumulates, 10^12", False),
         ("examples", "examples seen", False),
+        ("memory", "memory held by training, MiB", False),
     ):
-        scale = 1e-12 if key == "macs" else 1
+        scale = _SCALES.get(key, 1)
         series = {name: _series(rows, key, scale) for name, rows in runs.items()}
         series = {name: points for name, points in series.items() if points[0]}
         if series:
@@ -30,7 +31,7 @@ def training(runs: Mapping[str, Sequence[Json]]) -> Section:
             blocks.append(
                 Figure(
                     svg=svg,
-                    caption=f"{label[0].upper()}{label[1:].removesuffix(', %')} over the training steps.",
+                    caption=f"{label[0].upper()}{label[1:].partition(',')[0]} over the training steps.",
                 )
             )
     return Section(title="Training", blocks=tuple(blocks))
@@ -150,6 +151,9 @@ _ROOF_NOTE = (
     "Roof of one core, measured: {gflops:.0f} GFLOP/s ({isa}) and {gbytes:.1f} GB/s from memory; a layer whose data stay in the "
     "cache may be above it."
 )
+
+
+_SCALES = {"macs": 1e-12, "memory": 2**-20}
 
 
 def _series(rows: Sequence[Json], key: str, scale: float) -> tuple[list[float], list[float]]:
