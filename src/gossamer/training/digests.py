@@ -7,14 +7,17 @@ import torch
 from torch import Tensor
 
 
-def digest_of_positions(weights: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 of (name, ascending positions r * C + c of the kept entries) of each weight, in the order given: sort by name.
+def digest_of_positions(weights: Iterable[tuple[str, int, Iterable[Tensor]]]) -> str:
+    """SHA-256 of (name, number of kept entries, their ascending positions r * C + c in pieces) of each weight; sort by name.
 
-    >>> digest_of_positions([("a", torch.tensor([0, 2]))]) == digest_of_positions([("a", torch.tensor([0, 3]))])
-    False
+    >>> digest_of_positions([("a", 2, [torch.tensor([0, 3])])]) == digest_of_positions([("a", 2, [torch.tensor([0]), torch.tensor([3])])])
+    True
     """
     digest = hashlib.sha256()
-    for name, positions in weights:
-        digest.update(f"{name}/{len(positions)}/".encode())
-        digest.update(positions.to("cpu", torch.int64).contiguous().numpy().astype("<i8", copy=False).data)
+    for name, count, pieces in weights:
+        digest.update(f"{name}/{count}/".encode())
+        for positions in pieces:
+            digest.update(
+                positions.to("cpu", torch.int64).contiguous().numpy().astype("<i8", copy=False).data
+            )
     return digest.hexdigest()

@@ -214,9 +214,8 @@ def _placed(mask: Tensor, weight: Tensor) -> Tensor:
 
 def digest_of(masks: Mapping[str, Tensor]) -> str:
     """SHA-256 of masks, in order of name."""
-    return digest_of_positions(
-        (name, as_matrix(masks[name]).flatten().nonzero().flatten()) for name in sorted(masks)
-    )
+    found = ((name, as_matrix(masks[name]).flatten().nonzero().flatten()) for name in sorted(masks))
+    return digest_of_positions((name, len(positions), [positions]) for name, positions in found)
 
 
 def put_given(owner: MaskOwner, masks: Mapping[str, Tensor], pattern: Pattern) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gossamer.training import SET, Sparsifier
 from gossamer.training.compact import compact_
 from gossamer.training.compact.layer import CompactLayer
-from gossamer.training.compact.stores import _Move
+from gossamer.training.compact.moves import Move
 from tests.training.helpers import NOTHING
 
 pytestmark = pytest.mark.slow
@@ -54,16 +54,16 @@ def train(rank: int, folder: str, *, resume: bool, kill: bool) -> None:
             part.load_state_dict(state)
     calls = 0
 
-    def kill_myself(self: _Move, tensor: Tensor, empty: float = 0) -> None:
+    def kill_myself(self: Move, tensor: Tensor, empty: float = 0) -> None:
         nonlocal calls
         calls += 1
         apply(self, tensor, empty)
         if rank == 1 and sparsifier.step == 8 and calls % 7 == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    apply = _Move.apply
+    apply = Move.apply
     if kill:
-        _Move.apply = kill_myself  # type: ignore[method-assign]
+        Move.apply = kill_myself  # type: ignore[method-assign]
     shapes = [p.shape for p in model.parameters()]
     for step in range(sparsifier.step, STEPS):
         x, y = batch(step, rank)

@@ -13,6 +13,7 @@ synchronises the buffers of a model over ranks, knows no uint16 and no uint32.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ from gossamer.sparsity.patterns.drawing import in_place_sorted, pieces, piecewis
 from gossamer.sparsity.view import matrix_shape
 
 _LAST_16_BIT = 1 << 16
+PIECE = 1 << 16  # entries: 0.5 MiB of 64-bit numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +115,39 @@ class Places:
 
     def positions(self, data: Tensor) -> Tensor:
         """int64 positions r * C + c of the kept entries, in the order of the structure (ascending for 1x1 blocks)."""
-        starts = self.row_start(data).to(torch.int64)
-        count = int(starts[-1])
-        rows = torch.repeat_interleave(torch.arange(self._lines), starts[1:] - starts[:-1])
-        columns = self.columns(data)[:count].to(torch.int64)
+        positions, filled = torch.empty(self.num_kept(data), dtype=torch.int64), 0
+        for lines in self.ranges(data):
+            part = self.positions_in(data, lines)
+            positions[filled : filled + len(part)] = part
+            filled += len(part)
+        return positions
+
+    def positions_in(self, data: Tensor, lines: range) -> Tensor:
+        """The same, of some rows of blocks."""
+        starts = self.row_start(data)[lines.start : lines.stop + 1].to(torch.int64)
+        rows = torch.repeat_interleave(torch.arange(lines.start, lines.stop), starts[1:] - starts[:-1])
+        columns = self.columns(data)[int(starts[0]) : int(starts[-1])].to(torch.int64)
         (down, across), width = self.block, self.matrix[1]
         corner = rows * (down * width) + columns * across
+        if self.unit == 1:
+            return corner
         inside = torch.arange(down)[:, None] * width + torch.arange(across)
         return (corner[:, None] + inside.flatten()).flatten()
+
+    def ranges(self, data: Tensor) -> Iterator[range]:
+        """Consecutive rows of blocks, about PIECE entries at a time: what needs 64-bit numbers an entry is done range by range."""
+        starts, first = self.row_start(data).to(torch.int64), 0
+        while first < self._lines:
+            end = starts[first] + max(1, PIECE // self.unit)
+            last = int(torch.searchsorted(starts, end, right=True)) - 1
+            last = min(max(last, first + 1), self._lines)
+            yield range(first, last)
+            first = last
+
+    def bounds(self, lines: range) -> tuple[int, int]:
+        """The first position of some rows of blocks, and the first one behind them."""
+        size = self.block[0] * self.matrix[1]
+        return lines.start * size, lines.stop * size
 
     def keys(self, positions: Tensor) -> Tensor:
         """A number for each position by which the structure is ordered; the position itself for 1x1 blocks."""

@@ -11,7 +11,6 @@ The parameter object, its shape and its storage stay what they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,10 +23,10 @@ from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
-from gossamer.training.compact.counts import no_ranking
+from gossamer.training.compact.counts import after_drop, after_edit, no_ranking
 from gossamer.training.compact.entries import Entries, decide_entries
 from gossamer.training.compact.layer import CompactLayer
-from gossamer.training.compact.storage import Places
+from gossamer.training.compact.moves import Move, edited
 from gossamer.training.copies import Copy
 from gossamer.training.decisions import Outcome
 from gossamer.training.digests import digest_of_positions
@@ -44,6 +43,7 @@ class CompactStores:
     def __init__(self, slots: Mapping[str, Slot]) -> None:
         self.slots = dict(slots)
         self._candidates: dict[str, tuple[Tensor, Tensor]] = {}  # of the edit that is prepared
+        self._grown: dict[str, int] = {}  # how many entries of each weight it grows
 
     @property
     def kept(self) -> Mapping[str, Tensor]:
@@ -96,7 +96,12 @@ class CompactStores:
 
     def digest_of_saved(self, saved: Mapping[str, Tensor]) -> str:
         return digest_of_positions(
-            (name, self._layer(name).where.positions(saved[name]).sort().values) for name in sorted(saved)
+            (
+                name,
+                where.num_kept(data),
+                (where.positions_in(data, r).sort().values for r in where.ranges(data)),
+            )
+            for name, where, data in ((name, self._layer(name).where, saved[name]) for name in sorted(saved))
         )
 
     @torch.no_grad()
@@ -104,7 +109,7 @@ class CompactStores:
         """New places, before or after the model's own state_dict: entries in both keep their value."""
         layer = self._layer(name)
         if not torch.equal(layer.places, saved):
-            move = _Move.between(layer.where, layer.places, saved)
+            move = Move.between(layer.where, layer.places, saved)
             move.apply(layer.values)
             layer.places.copy_(saved)
 
@@ -128,14 +133,14 @@ class CompactStores:
     def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
         """On every rank: the best absent entries of weights that grow by gradient, which rank 0 will choose from."""
         self._candidates.clear()
-        if edit.grow_to is None or edit.grow_by is None or isinstance(edit.grow_by, Random):
+        after = after_edit(edit, state)
+        self._grown = {name: after[name] - kept for name, kept in after_drop(edit, state).items()}
+        if edit.grow_by is None or isinstance(edit.grow_by, Random):
             return
-        drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
-        grow_to = edit.grow_to(state)
-        for name in state.scope:
-            wanted = grow_to[name] - min(state.num_kept[name], drop_to.get(name, state.num_kept[name]))
-            if wanted > 0:
-                self._candidates[name] = candidates(self._layer(name), edit.grow_by, patterns[name], wanted)
+        for name, wanted in self._grown.items():
+            if wanted:
+                layer = self._layer(name)
+                self._candidates[name] = candidates(layer, edit.grow_by, patterns[name], wanted)
             self._layer(name).recorded = None
 
     def decide(
@@ -165,17 +170,15 @@ class CompactStores:
             except GossamerError as error:
                 raise type(error)(f"{name!r}: {error}") from None
             outcome[f"stays/{name}"] = decision.stays
-            outcome[f"grown/{name}"] = torch.full((layer.capacity,), -1, dtype=torch.int64)
-            outcome[f"grown/{name}"][: len(decision.grown)] = decision.grown
+            outcome[f"grown/{name}"] = decision.grown
         return outcome
 
     def outcome_like(self) -> Outcome:
-        """`stays` for the kept entries by ascending position, and `grown` positions, -1 behind the last one."""
+        """`stays` for the kept entries by ascending position, and `grown` positions, as many as the prepared edit grows."""
         like = {}
-        for name in self.slots:
-            layer = self._layer(name)
-            like[f"stays/{name}"] = torch.empty(layer.num_kept, dtype=torch.bool)
-            like[f"grown/{name}"] = torch.empty(layer.capacity, dtype=torch.int64)
+        for name, grown in self._grown.items():
+            like[f"stays/{name}"] = torch.empty(self.num_kept(name), dtype=torch.bool)
+            like[f"grown/{name}"] = torch.empty(grown, dtype=torch.int64)
         return like
 
     @torch.no_grad()
@@ -191,9 +194,8 @@ class CompactStores:
         if edit.fill is not FILLS["zero"]:
             raise EngineError(f"{name!r}: expected the fill zero for compact layers, got {edit.fill}")
         layer, stays, grown = self._layer(name), outcome[f"stays/{name}"], outcome[f"grown/{name}"]
-        held, grown = layer.positions().sort().values, grown[grown >= 0]
-        places = layer.where.pack(torch.cat([held[stays], grown]))
-        move = _Move.between(layer.where, layer.places, places, fresh=grown)
+        places, regrown = edited(layer.where, layer.places, stays, grown)
+        move = Move.between(layer.where, layer.places, places, fresh=grown)
         weight = self.slots[name].weight
         tensors = [weight] if weight.grad is None else [weight, weight.grad]
         tensors += state_tensors(optimizer, weight) if optimizer is not None else ()
@@ -210,10 +212,11 @@ class CompactStores:
                 nothing = torch.zeros_like(move.fresh)
                 adam.record(name, weight, optimizer, grown=move.fresh, dropped=nothing)
         layer.places.copy_(places)
-        dropped = len(stays) - int(stays.sum())
-        again = torch.isin(grown, held[~stays])
         return LayerChange(
-            dropped=dropped, grown=len(grown), regrown=int(again.sum()), num_kept=layer.num_kept
+            dropped=len(stays) - int(stays.sum()),
+            grown=len(grown),
+            regrown=regrown,
+            num_kept=layer.num_kept,
         )
 
     def ranking_scores(
@@ -225,40 +228,16 @@ class CompactStores:
         return compact_layer(self.slots[name])
 
     def _entries(self, name: str, gradients: Gradients | None) -> Entries:
+        """By ascending position: values and gradients as they stand, or in another order for blocks."""
         layer, weight = self._layer(name), self.slots[name].weight.detach()
-        positions, order = layer.positions().sort()
-        return Entries(
-            positions=positions,
-            weight=weight[order],
-            gradient=None if gradients is None else gradients(name, weight)[order],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Move:
-    """How the tensors [capacity] of a weight are rewritten."""
-
-    source: Tensor  # int64 [new number of entries]: where each one stood
-    there: Tensor  # bool [new number of entries]: False where it starts afresh
-    fresh: Tensor  # bool [capacity]: grown
-
-    @classmethod
-    def between(cls, where: Places, old: Tensor, new: Tensor, fresh: Tensor | None = None) -> _Move:
-        """From places to places; `fresh` positions start afresh even if they stood there before."""
-        before, after = where.keys(where.positions(old)), where.keys(where.positions(new))
-        source = torch.searchsorted(before, after).clamp_(max=max(len(before) - 1, 0))
-        there = before[source] == after if len(before) else torch.zeros(len(after), dtype=torch.bool)
-        grown = torch.zeros(where.capacity, dtype=torch.bool)
-        if fresh is not None:
-            grown[: len(after)] = torch.isin(after, where.keys(fresh))
-            there = there & ~grown[: len(after)]
-        return cls(source=source, there=there, fresh=grown)
-
-    def apply(self, tensor: Tensor, empty: float = 0) -> None:
-        """Rewrites one tensor in place; `empty` is what grown entries, and the room behind the last one, hold."""
-        moved = torch.full_like(tensor, empty)
-        moved[: len(self.source)][self.there] = tensor[self.source[self.there]]
-        tensor.copy_(moved)
+        positions, gradient = layer.positions(), None if gradients is None else gradients(name, weight)
+        if layer.where.unit == 1:
+            count = len(positions)
+            gradient = None if gradient is None else gradient[:count]
+            return Entries(positions=positions, weight=weight[:count], gradient=gradient)
+        positions, order = positions.sort()
+        gradient = None if gradient is None else gradient[order]
+        return Entries(positions=positions, weight=weight[order], gradient=gradient)
 
 
 class _Masks(Mapping[str, Tensor]):
