@@ -96,6 +96,20 @@ def test_compact_equals_masked_over_200_steps_with_mutations(method: Method, opt
         torch.testing.assert_close(state[name], tensor, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("pattern", ["unstructured", "block:2x2", "gs:4,1"])
+def test_edits_in_many_pieces_equal_those_in_one(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gossamer.training.compact.storage.PIECE", 40)
+    monkeypatch.setattr("gossamer.training.compact.moves.PIECE", 7)
+    pair = Pair(exchange(pattern, every=2, stop=20), "adam")
+    layer = pair.model[2]
+    assert isinstance(layer, SparseLinear)
+    assert len(list(layer.where.ranges(layer.places))) > 5
+    for _ in range(20):
+        masked, compact = pair.train()
+        assert abs(masked - compact) <= 1e-10
+        assert pair.masked.history[-1] == pair.compact.history[-1]
+
+
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize(
     ("pattern", "exclude_dropped"), [("unstructured", False), ("unstructured", True), ("block:2x1", False)]
