@@ -32,7 +32,7 @@ def built(plan: Plan, device: torch.device) -> Built:
     torch.manual_seed(recipe.seed)
     fresh, notes = stored(plan, model_of(plan))
     model = fresh.to(device)
-    if recipe.train.channels_last and recipe.train.storage == "masked":
+    if recipe.train.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe.train.optimizer)
     if plan.method is None:

@@ -57,7 +57,6 @@ class Run:
         built = building.built(plan, self.device)
         self.model, self.optimizer, self.sparsifier = built.model, built.optimizer, built.sparsifier
         self.notes = built.notes
-        self.channels_last = self.train.channels_last and self.train.storage == "masked"
         self.step = 0
         self.loss_sum = 0.0
         self.seconds = 0.0
@@ -170,7 +169,7 @@ class Run:
 
     def _placed(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
-        return images.to(memory_format=torch.channels_last) if self.channels_last else images
+        return images.to(memory_format=torch.channels_last) if self.train.channels_last else images
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.train.precision == "fp32":

@@ -60,8 +60,7 @@ class Training:
 
     precision: bf16 computes in bfloat16 under autocast, weights stay float32. clip_norm: largest norm of all gradients together.
     eval_every: epochs between measurements on the test split (the last epoch is always measured; nothing is chosen by them).
-    storage: masked keeps dense weights beside masks; compact keeps, computes and optimizes the kept weights alone (on the CPU, images as
-    N C H W whatever `channels_last` says).
+    storage: masked keeps dense weights beside masks; compact keeps, computes and optimizes the kept weights alone, on the CPU.
     sieve: removes examples that are never forgotten after its `at_epoch`; the epochs from there on have fewer steps.
     """
 
