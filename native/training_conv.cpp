@@ -9,11 +9,11 @@
 namespace gossamer {
 namespace {
 
-constexpr int64_t kImages = 16;          // lanes of a whole group of images
-constexpr int64_t kFewImages = 5;        // up to so many are lanes of their own, more are filled up with zeros
-constexpr int64_t kRunVectors = 8;       // of one row of a rectangle
-constexpr int64_t kBandBytes = 1 << 20;  // of the bands of all sides of a call: half of a second-level cache
-constexpr int64_t kBlockBytes1 = 49152;  // of the positions that one rectangle reads: the first-level cache
+constexpr int64_t kImages = 16;           // lanes of a whole group of images
+constexpr int64_t kFewImages = 5;         // up to so many are lanes of their own, more are filled up with zeros
+constexpr int64_t kRunVectors = 8;        // of one row of a rectangle
+constexpr int64_t kBandBytes = 3 << 18;   // of the bands of all sides of a call: they stay in the second-level cache
+constexpr int64_t kOperandBytes = 98304;  // that one rectangle reads, most of them from the first-level cache
 
 template <typename T>
 constexpr int dtype_of = sizeof(T) == 8;
@@ -80,7 +80,7 @@ class Layout {
     const int64_t positions =
         tile.rows == 1 ? run + high * shape.width.span() * lanes + across : (tile.rows + high) * (run + across);
     const int64_t bytes = positions * planes * static_cast<int64_t>(sizeof(T));
-    const int64_t blocks = parts_of(channels, std::max<int64_t>(1, kBlockBytes1 / bytes));
+    const int64_t blocks = parts_of(channels, std::max<int64_t>(1, kOperandBytes / bytes));
     return parts_of(channels, blocks);
   }
   // Rows of a band: whole rectangles, within the bytes that `row_bytes` a row and `fixed` rows allow.
@@ -142,9 +142,10 @@ class Layout {
         [&](int64_t group, std::vector<Spot>& table) { fill(table, group, tap, channel); },
         [&](int64_t r) { return Spot{word(r / block * shape.channels), word(r * back.plane)}; });
   }
-  // kernel over the rectangles of one set, blocks of operand channels inside
-  void run(void (*kernel)(const ConvTileArgs*), const Stream<T>& stream, int64_t set, ConvTileArgs a, Size size,
-           Size tile) const {
+  // The product or the gradient over the rectangles of one set, blocks of operand channels inside.
+  void run(bool gradient, const Stream<T>& stream, int64_t set, ConvTileArgs a, Size size) const {
+    const auto kernel = (gradient ? kernels.conv_sddmm : kernels.conv_product)[dtype_of<T>];
+    const Size tile = choose(size, gradient);  // the last band and the phases differ from the whole
     const T* const x = static_cast<const T*>(a.x);
     T* const y = static_cast<T*>(a.y);
     a.offsets = stream.offsets.data();
@@ -237,8 +238,7 @@ void forward_images(const Layout<T>& layout, const T* values, Images<const T> x,
       read.fill(x, u.first, u.count, u.fresh ? top : top + reach, bottom + reach, top);
       ConvTileArgs a;
       a.x = read.data(), a.x_row = in.row, a.y = written.data(), a.y_row = out.row, a.y_plane = out.plane;
-      layout.run(layout.kernels.conv_product[dtype_of<T>], stream, 0, a,
-                 layout.vectors(bottom - top, across.out(), row), tile);
+      layout.run(false, stream, 0, a, layout.vectors(bottom - top, across.out(), row));
       written.write(y, u.first, u.count, top, bottom, top, false);
     });
   });
@@ -263,7 +263,7 @@ void backward_images(const Layout<T>& layout, const T* values, Images<const T> x
   const Band out = dx.data ? layout.band(shape.channels, rows, planes, 0) : Band{};
   const Stream<T> stream =
       layout.by_row(in, layout.block_of(shape.channels, tile, planes), static_cast<const T*>(nullptr));
-  const Stream<T> across_stream =
+  const Stream<T> by_channel =
       dx.data ? layout.by_channel(back, layout.block_of(layout.matrix.rows, dx_tile, 1), values) : Stream<T>{};
   const int64_t bands = parts_of(positions, rows);
   std::vector<std::vector<T>> sums(static_cast<size_t>(threads));
@@ -288,8 +288,7 @@ void backward_images(const Layout<T>& layout, const T* values, Images<const T> x
         a.x = read.data(), a.x_row = in.row;
         a.y = gradients.data() + back.front + reach * back.row, a.y_row = back.row, a.y_plane = back.plane;
         a.gradient = sum.data();
-        layout.run(layout.kernels.conv_sddmm[dtype_of<T>], stream, 0, a,
-                   layout.vectors(std::min(bottom, high.out()) - top, across.out(), row), tile);
+        layout.run(true, stream, 0, a, layout.vectors(std::min(bottom, high.out()) - top, across.out(), row));
       }
       if (!dx.data) return;
       for (int64_t p = 0; p < planes; ++p) {
@@ -308,8 +307,7 @@ void backward_images(const Layout<T>& layout, const T* values, Images<const T> x
         const int64_t at = (i - top) * row + j * layout.lanes;
         a.x = gradients.data() + at, a.x_row = back.row;
         a.y = written.data() + p * out.phase + at, a.y_row = out.row, a.y_plane = out.plane;
-        layout.run(layout.kernels.conv_product[dtype_of<T>], across_stream, p, a,
-                   layout.vectors(i_end - i, j_end - j, row), dx_tile);
+        layout.run(false, by_channel, p, a, layout.vectors(i_end - i, j_end - j, row));
       }
       written.write(dx, u.first, u.count, top, bottom, top, bottom == positions);
     });

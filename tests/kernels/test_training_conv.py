@@ -31,6 +31,7 @@ CASES = (
     ),
     (5, 6, 6, 7, ConvGeometry(kernel=ONE), ONE),
     (5, 7, 6, 7, ConvGeometry(kernel=ONE, stride=(2, 2)), ONE),  # pixels that no output reads
+    (3, 6, 20, 4, ConvGeometry(kernel=ONE, padding=ONE), ONE),  # outputs in one run, inputs in rows
     (4, 5, 5, 3, ConvGeometry(kernel=(5, 5)), ONE),  # one output pixel
     (4, 4, 4, 3, ConvGeometry(kernel=(2, 2), stride=(3, 3), padding=(3, 3)), ONE),  # outputs of padding alone
     (90, 12, 16, 40, ConvGeometry(kernel=(3, 3), padding=ONE), ONE),  # several blocks of channels
