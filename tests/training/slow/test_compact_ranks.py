@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from gossamer.training import SET, Sparsifier
+from gossamer.training import SET, RigL, Sparsifier
 from gossamer.training.compact import compact_
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.moves import Move
@@ -112,3 +112,33 @@ def test_ranks_agree_and_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> Non
         assert_equal(again, results[rank])
         for name, tensor in again["model"].items():
             assert torch.equal(tensor, results[rank]["model"][name]), name
+
+
+def train_by_gradient(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    method = RigL(sparsity=0.6, every=2, stop=STEPS)
+    hashes = []
+    for compact in (False, True):
+        plain = network().double()
+        if compact:
+            compact_(plain, method, seed=3, protect=NOTHING)
+        model = nn.parallel.DistributedDataParallel(plain)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        sparsifier = Sparsifier(
+            model, method, optimizer, seed=3, protect=NOTHING, dense_gradients="blockwise"
+        )
+        for step in range(8):
+            x, y = batch(step, rank)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x.double()), y).backward()
+            optimizer.step()
+        hashes.append([record.mask_hash for record in sparsifier.history])
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes[1])) == 5
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_gradients_in_blocks_are_averaged_over_ranks(tmp_path: Path) -> None:
+    mp.spawn(train_by_gradient, args=(str(tmp_path),), nprocs=2)
