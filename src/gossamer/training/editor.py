@@ -16,10 +16,10 @@ from gossamer.training import ranks
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.capture import DenseGradients
 from gossamer.training.checkpoint import Saved
-from gossamer.training.compact.counts import after_drop, after_edit, state_of
 from gossamer.training.copies import Copy
 from gossamer.training.counting import counts_at, ranked_counts
-from gossamer.training.edits import CountState, Edit, names_in
+from gossamer.training.edits import CountState, Edit, after_drop, after_edit, names_in
+from gossamer.training.foresight import no_ranking, state_of
 from gossamer.training.methods.method import Method
 from gossamer.training.optimizers import check_state_can_be_edited
 from gossamer.training.randomness import event_generator
@@ -123,7 +123,7 @@ class Editor:
             ):  # as they are: a global ranking could not be repeated
                 dropped = num_kept = {name: self.owner.num_kept(name) for name in scope}
             else:
-                state = state_of(self.method, self.pattern, self.shapes, before, edit)
+                state = state_of(self.method, self.pattern, self.shapes, before, edit, no_ranking)
                 dropped, num_kept = after_drop(edit, state), {**before, **after_edit(edit, state)}
             changes = {
                 name: LayerChange(

@@ -162,3 +162,15 @@ class Edit:
         """What the scores of this edit read: of "weight", "gradient", "activation"."""
         drop = self.drop_by.needs if self.drop_by is not None else frozenset()
         return drop | (self.grow_by.needs if self.grow_by is not None else frozenset())
+
+
+def after_drop(edit: Edit, state: CountState) -> dict[str, int]:
+    """Entries of the weights in scope after the drop of an edit: no more than `drop_to`."""
+    drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
+    return {name: min(state.num_kept[name], drop_to.get(name, state.num_kept[name])) for name in state.scope}
+
+
+def after_edit(edit: Edit, state: CountState) -> dict[str, int]:
+    """Entries of the weights in scope after an edit: those of the drop, and no less than `grow_to`."""
+    grow_to = edit.grow_to(state) if edit.grow_to is not None else {}
+    return {name: max(kept, grow_to.get(name, 0)) for name, kept in after_drop(edit, state).items()}

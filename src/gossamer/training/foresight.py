@@ -2,23 +2,30 @@
 
 Memory is planned by the peak, and a declared peak is worth something only if it is computed apart from the masks that are to obey it.
 A ranking over several weights (`global_rank`, `RankedInside`) cannot be foreseen layer by layer: its total is right, the shares are those
-of a uniform allocation.
+of a uniform allocation. Who allocates memory by the counts asks for exact ones, and a ranking is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn
 
+from torch import Tensor
+
+from gossamer.errors import EngineError
 from gossamer.sparsity.patterns import Pattern, parse_pattern
 from gossamer.training.counting import counts_at
-from gossamer.training.edits import CountState, Shapes, names_in
+from gossamer.training.edits import CountState, Edit, Shapes, after_edit, names_in
 from gossamer.training.methods.method import Method
+
+Scores = Callable[[], Mapping[str, Tensor]]
 
 
 def counts_over_time(
-    method: Method, shapes: Shapes, start: Mapping[str, int] | None = None
+    method: Method, shapes: Shapes, start: Mapping[str, int] | None = None, *, exact: bool = False
 ) -> Iterator[tuple[int, Mapping[str, int]]]:
     """After every edit: its step, and the kept entries of every masked weight. `shapes` are all weights that count.
 
     `start` are the counts before the first edit (None: all whole), for masks that a user gives. Edits that change no count are told too.
+    `exact`: EngineError at a ranking, whose shares would be a guess.
 
     >>> from gossamer.sparsity.costs import LayerShape
     >>> from gossamer.training.methods import Gradual
@@ -27,25 +34,30 @@ def counts_over_time(
     [(0, {'a': 100}), (2, {'a': 21}), (4, {'a': 10})]
     """
     pattern = parse_pattern(method.pattern)
-    names = names_in(None, shapes)
-    legal = _legal(pattern, shapes)
-    kept = {name: legal[name][-1] for name in names} if start is None else dict(start)
+    kept = _whole(pattern, shapes) if start is None else dict(start)
+    known: dict[tuple[Edit, tuple[int, ...]], dict[str, int]] = {}  # most edits repeat themselves
     for step in range(method.last_edit + 1):
         for edit in method.edits_at(step):
-            scope = names_in(edit.scope, shapes)
-            state = _state(method, pattern, shapes, kept, legal, scope)
-            drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
-            grow_to = edit.grow_to(state) if edit.grow_to is not None else {}
-            for name in scope:
-                after_drop = min(kept[name], drop_to.get(name, kept[name]))
-                kept[name] = max(after_drop, grow_to.get(name, after_drop))
-            yield step, dict(kept)
+            key = edit, tuple(kept.values())
+            if key not in known:
+                state = state_of(method, pattern, shapes, kept, edit, no_ranking if exact else None)
+                known[key] = {**kept, **after_edit(edit, state)}
+            kept = known[key]
+            yield step, kept
 
 
-def peak_counts(method: Method, shapes: Shapes, start: Mapping[str, int] | None = None) -> dict[str, int]:
-    """The most entries that each masked weight keeps at once during training, from the edits at step 0 on."""
+def peak_counts(
+    method: Method, shapes: Shapes, start: Mapping[str, int] | None = None, *, exact: bool = False
+) -> dict[str, int]:
+    """The most entries that each masked weight keeps at once during training, from the edits at step 0 on: what a compact layer reserves.
+
+    >>> from gossamer.sparsity.costs import LayerShape
+    >>> from gossamer.training.methods import SET
+    >>> peak_counts(SET(sparsity=0.9, every=10, stop=100), {"w": LayerShape(weight=(10, 20))}, exact=True)
+    {'w': 20}
+    """
     peaks: dict[str, int] = {}
-    for counts in _trained(method, shapes, start):
+    for counts in _trained(method, shapes, start, exact=exact):
         peaks = {name: max(count, peaks.get(name, 0)) for name, count in counts.items()}
     return peaks
 
@@ -53,15 +65,57 @@ def peak_counts(method: Method, shapes: Shapes, start: Mapping[str, int] | None 
 def peak_kept(method: Method, shapes: Shapes, start: Mapping[str, int] | None = None) -> int:
     """The most entries that the network keeps at once during training, dense layers included: the declared peak."""
     dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
-    return dense + max(sum(counts.values()) for counts in _trained(method, shapes, start))
+    return dense + max(sum(counts.values()) for counts in _trained(method, shapes, start, exact=False))
 
 
-def _trained(method: Method, shapes: Shapes, start: Mapping[str, int] | None) -> Iterator[Mapping[str, int]]:
+def state_of(
+    method: Method,
+    pattern: Pattern,
+    shapes: Shapes,
+    num_kept: Mapping[str, int],
+    edit: Edit,
+    scores: Scores | None = None,
+) -> CountState:
+    """What the rules of `edit` may look at. `scores` of whole weights serve a global allocation (`no_ranking` refuses it); None: shares
+    of a ranking are foreseen as uniform."""
+
+    def allocated(sparsity: float | None, how: str | None) -> Mapping[str, int]:
+        name = how or method.allocation
+        uniform = name == "global_rank" and scores is None
+        return counts_at(sparsity, "uniform" if uniform else name, pattern, shapes, scores or no_ranking)
+
+    def ranked(names: Sequence[str], total: int) -> Mapping[str, int]:
+        part = {name: shapes[name] for name in names}
+        share = 1 - total / sum(shape.numel for shape in part.values())
+        return counts_at(share, "uniform", pattern, part, no_ranking)
+
+    return CountState(
+        num_kept=num_kept,
+        legal={
+            name: pattern.for_weight(shapes[name].weight).counts(shapes[name].matrix)
+            for name in names_in(None, shapes)
+        },
+        allocate=allocated,
+        rank=ranked if scores is None else no_ranking,
+        scope=names_in(edit.scope, shapes),
+        shapes=shapes,
+    )
+
+
+def no_ranking(names: Sequence[str] = (), total: int = 0) -> NoReturn:
+    raise EngineError(
+        "a global ranking compares the scores of whole dense weights, which compact layers do not have: expected allocation uniform or "
+        "erk; or train masked, and compact_ the model when it is sparse"
+    )
+
+
+def _trained(
+    method: Method, shapes: Shapes, start: Mapping[str, int] | None, *, exact: bool
+) -> Iterator[Mapping[str, int]]:
     """Counts while training: what stands between the edits at step 0 was never trained."""
-    pattern = parse_pattern(method.pattern)
-    first: Mapping[str, int] = start or {name: legal[-1] for name, legal in _legal(pattern, shapes).items()}
+    first = _whole(parse_pattern(method.pattern), shapes) if start is None else start
     later = []
-    for step, counts in counts_over_time(method, shapes, start):
+    for step, counts in counts_over_time(method, shapes, start, exact=exact):
         if step == 0:
             first = counts
         else:
@@ -70,29 +124,8 @@ def _trained(method: Method, shapes: Shapes, start: Mapping[str, int] | None) ->
     yield from later
 
 
-def _legal(pattern: Pattern, shapes: Shapes) -> dict[str, range]:
+def _whole(pattern: Pattern, shapes: Shapes) -> dict[str, int]:
     return {
-        name: pattern.for_weight(shapes[name].weight).counts(shapes[name].matrix)
+        name: pattern.for_weight(shapes[name].weight).counts(shapes[name].matrix)[-1]
         for name in names_in(None, shapes)
     }
-
-
-def _state(
-    method: Method,
-    pattern: Pattern,
-    shapes: Shapes,
-    kept: Mapping[str, int],
-    legal: Mapping[str, range],
-    scope: tuple[str, ...],
-) -> CountState:
-    def allocated(sparsity: float | None, how: str | None) -> Mapping[str, int]:
-        name = how or method.allocation
-        return counts_at(sparsity, "uniform" if name == "global_rank" else name, pattern, shapes, dict)
-
-    def ranked(names: Sequence[str], total: int) -> Mapping[str, int]:
-        part = {name: shapes[name] for name in names}
-        return counts_at(
-            1 - total / sum(shape.numel for shape in part.values()), "uniform", pattern, part, dict
-        )
-
-    return CountState(num_kept=kept, legal=legal, allocate=allocated, rank=ranked, scope=scope, shapes=shapes)

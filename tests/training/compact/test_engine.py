@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from gossamer.errors import EngineError
 from gossamer.training import MEST, SET, Gradual, Method, RigL, Sparsifier, Static
-from gossamer.training.compact import CompactLayer, SparseLinear, compact_, dense_state_dict, peak_counts
+from gossamer.training.compact import CompactLayer, SparseLinear, compact_, dense_state_dict
+from gossamer.training.foresight import peak_counts
 from tests.training.compact.helpers import loss_of, net
 from tests.training.helpers import NOTHING
 
@@ -268,13 +269,20 @@ def test_edits_never_make_a_tensor_of_the_size_of_the_weight() -> None:
 
 def test_the_peak_is_reserved_once() -> None:
     from gossamer.sparsity.costs import LayerShape
-    from gossamer.sparsity.patterns import parse_pattern
 
     shapes = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(10, 10), dense="protected")}
-    assert peak_counts(SET(sparsity=0.3, every=2, stop=9), parse_pattern("unstructured"), shapes) == {"a": 40}
-    assert peak_counts(Gradual(sparsity=0.3, every=2, stop=9), parse_pattern("unstructured"), shapes) == {
-        "a": 100
-    }
+    assert peak_counts(SET(sparsity=0.3, every=2, stop=9), shapes, exact=True) == {"a": 40}
+    assert peak_counts(Gradual(sparsity=0.3, every=2, stop=9), shapes, exact=True) == {"a": 100}
+
+
+def test_a_ranking_is_foreseen_as_uniform_where_no_memory_depends_on_it() -> None:
+    from gossamer.sparsity.costs import LayerShape
+
+    shapes = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(20, 10))}
+    method = Gradual(sparsity=0.5, allocation="global_rank", every=2, stop=4)
+    assert peak_counts(method, shapes, {"a": 60, "b": 120}) == {"a": 60, "b": 120}
+    with pytest.raises(EngineError, match="a global ranking compares"):
+        peak_counts(method, shapes, {"a": 60, "b": 120}, exact=True)
 
 
 def layers(method: Method, **settings: Any) -> nn.Sequential:

@@ -27,7 +27,5 @@ class MagnitudeGradient:
     )
 
     def __call__(self, view: View, k: int, kept: Tensor | None = None) -> Tensor:
-        return (
-            view.weight.abs()
-            + self.gradient_weight * needed_gradient(view, "criterion magnitude_gradient").abs()
-        )
+        scores = needed_gradient(view, "criterion magnitude_gradient").abs().mul_(self.gradient_weight)
+        return scores.add_(view.weight.abs())  # in place: an edit of a large weight is bound by memory

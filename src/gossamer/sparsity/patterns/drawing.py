@@ -41,12 +41,11 @@ def draw_keys(
     at_first = torch.minimum(wanted, free)
     end = free.cumsum(0)
     drawn = _draw_ranks(end, at_first, generator)
-    gaps = blocked - torch.arange(blocked.numel())  # absent keys before each taken one
     # The first rank of a segment among all absent keys, less its first one among those of the segments.
     shift = segments * size - before - (end - free)
     for ranks in pieces(drawn):
         ranks += shift[torch.searchsorted(end, ranks, right=True)]
-        ranks += torch.searchsorted(gaps, ranks, right=True)
+    _skip(blocked, drawn)
     left = wanted - at_first
     if exclude is not None and bool(left.any()):
         start = torch.searchsorted(exclude, segments * size)
@@ -148,6 +147,17 @@ def _draw_ranks(end: Tensor, wanted: Tensor, generator: torch.Generator) -> Tens
     shift = begin[inverse] - sizes.cumsum(0) + sizes
     whole = torch.arange(int(sizes.sum())) + shift.repeat_interleave(sizes)
     return merged(found[~out], whole[~holds(found[out], whole)])
+
+
+def _skip(blocked: Tensor, ranks: Tensor) -> None:
+    """Ascending ranks among the keys that are not blocked become keys, in place: each adds the number of blocked keys before it."""
+    starts = torch.arange(0, blocked.numel(), _PIECE)
+    first = torch.searchsorted(ranks, blocked[::_PIECE] - starts).tolist()
+    for start, begin, end in zip(starts.tolist(), first, [*first, len(ranks)][1:], strict=True):
+        part = blocked[start : start + _PIECE]
+        gaps = part - torch.arange(start, start + len(part))  # absent keys before each blocked one
+        for piece in pieces(ranks[begin:end]):
+            piece += torch.searchsorted(gaps, piece, right=True).add_(start)
 
 
 def _draw(begin: Tensor, free: Tensor, counts: Tensor, generator: torch.Generator, out: Tensor) -> None:

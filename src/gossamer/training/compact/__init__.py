@@ -2,7 +2,6 @@
 
 from gossamer.training.compact.conv import SparseConv2d
 from gossamer.training.compact.convert import compact_
-from gossamer.training.compact.counts import peak_counts
 from gossamer.training.compact.dense import DenseState, dense_state_dict, to_dense
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.linear import SparseLinear
@@ -17,6 +16,5 @@ __all__ = [
     "SparseLinear",
     "compact_",
     "dense_state_dict",
-    "peak_counts",
     "to_dense",
 ]

@@ -10,10 +10,10 @@ from gossamer.errors import EngineError
 from gossamer.sparsity.growth import All, Random
 from gossamer.sparsity.patterns import Pattern
 from gossamer.training.compact.blockwise import check_pattern
-from gossamer.training.compact.counts import after_edit, no_ranking, peak_counts, state_of
 from gossamer.training.compact.entries import refused_growth
 from gossamer.training.compact.layer import CompactLayer
-from gossamer.training.edits import Shapes
+from gossamer.training.edits import Shapes, after_edit
+from gossamer.training.foresight import no_ranking, peak_counts, state_of
 from gossamer.training.layers import Slot
 from gossamer.training.methods.method import Method
 
@@ -36,7 +36,7 @@ def check_compact(
     if method.initial != "given" and not (method.allocation == "global_rank" and method.last_edit == 0):
         wanted = {name: shapes[name].numel for name in layers}
         for edit in method.edits_at(0):
-            wanted |= after_edit(edit, state_of(method, pattern, shapes, wanted, edit))
+            wanted |= after_edit(edit, state_of(method, pattern, shapes, wanted, edit, no_ranking))
         for name, count in wanted.items():
             if held[name] != count:
                 raise EngineError(
@@ -46,7 +46,7 @@ def check_compact(
                 )
     if method.last_edit:
         start = held if method.initial == "given" else None
-        for name, peak in peak_counts(method, pattern, shapes, start).items():
+        for name, peak in peak_counts(method, shapes, start, exact=True).items():
             if peak > layers[name].capacity:
                 raise EngineError(
                     f"{name!r} has room for {layers[name].capacity} entries, and {type(method).__name__} grows to {peak}: expected at "

@@ -19,7 +19,6 @@ from gossamer.sparsity.growth import All
 from gossamer.sparsity.patterns import Pattern, parse_pattern
 from gossamer.sparsity.view import as_matrix
 from gossamer.training.compact.conv import SparseConv2d
-from gossamer.training.compact.counts import peak_counts
 from gossamer.training.compact.dense import hand_over_hooks
 from gossamer.training.compact.entries import refused_growth
 from gossamer.training.compact.layer import CompactLayer
@@ -28,6 +27,7 @@ from gossamer.training.compact.meta import is_meta, materialise
 from gossamer.training.compact.report import CompactReport, CompactRow
 from gossamer.training.compact.starting import dense_matrix_of, starting_positions
 from gossamer.training.edits import Shapes
+from gossamer.training.foresight import peak_counts
 from gossamer.training.guard import owners_of
 from gossamer.training.layers import Slot, choose, find_weights, unwrap
 from gossamer.training.methods import Method, Static
@@ -102,7 +102,7 @@ def compact_(
         places = starting_positions(method, legal, shapes, weights, seed)
     else:
         places = {name: _positions(name, given[name], shapes[name].weight, legal) for name in slots}
-    capacities = _capacities(method, legal, shapes)
+    capacities = _capacities(method, shapes)
     generator = torch.Generator().manual_seed(seed)
     for name, slot in slots.items():
         _replace(model, slot, places.pop(name), capacities.get(name), legal, generator)
@@ -168,7 +168,7 @@ def _why_not(model: nn.Module, slot: Slot) -> str:
     return ""
 
 
-def _capacities(method: Method, pattern: Pattern, shapes: Shapes) -> dict[str, int]:
+def _capacities(method: Method, shapes: Shapes) -> dict[str, int]:
     """The method's peaks; nothing for masks that stay as they begin."""
     if method.last_edit == 0:
         return {}
@@ -182,7 +182,7 @@ def _capacities(method: Method, pattern: Pattern, shapes: Shapes) -> dict[str, i
         for edit in method.edits_at(step):
             if isinstance(edit.grow_by, All):
                 raise refused_growth(edit.grow_by)
-    return peak_counts(method, pattern, shapes)
+    return peak_counts(method, shapes, exact=True)
 
 
 def _replace(

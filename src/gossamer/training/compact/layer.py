@@ -131,6 +131,10 @@ class CompactLayer(nn.Module):
             self._made_from = now
         return self._matrix
 
+    def release(self) -> None:
+        """Frees the handle until the next product: an edit makes another one anyway, and needs the memory until then."""
+        self._matrix = None
+
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own handle."""
         return {**self.__dict__, "_matrix": None, "recorded": None}

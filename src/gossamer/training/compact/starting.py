@@ -11,9 +11,9 @@ from gossamer.errors import GossamerError
 from gossamer.sparsity.criteria import CRITERIA, View
 from gossamer.sparsity.patterns import Pattern
 from gossamer.sparsity.view import as_matrix
-from gossamer.training.compact.counts import state_of
 from gossamer.training.compact.entries import Entries, decide_entries, first_places
 from gossamer.training.edits import Shapes
+from gossamer.training.foresight import no_ranking, state_of
 from gossamer.training.methods.method import Method
 from gossamer.training.randomness import event_generator
 
@@ -31,7 +31,7 @@ def starting_positions(
     for event, edit in enumerate(method.edits_at(0), start=1):
         generator = event_generator(seed, event)
         counts = {name: len(places[name]) if name in places else shapes[name].numel for name in weights}
-        scores = (lambda: _magnitudes(weights)) if not places else None
+        scores = (lambda: _magnitudes(weights)) if not places else no_ranking
         state = state_of(method, pattern, shapes, counts, edit, scores)
         drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
         grow_to = edit.grow_to(state) if edit.grow_to is not None else {}

@@ -134,6 +134,11 @@ class Places:
         inside = torch.arange(down)[:, None] * width + torch.arange(across)
         return (corner[:, None] + inside.flatten()).flatten()
 
+    def held_in(self, data: Tensor, lines: range) -> int:
+        """How many these are."""
+        starts = self.row_start(data)
+        return (int(starts[lines.stop].item()) - int(starts[lines.start].item())) * self.unit
+
     def ranges(self, data: Tensor) -> Iterator[range]:
         """Consecutive rows of blocks, about PIECE entries at a time: what needs 64-bit numbers an entry is done range by range."""
         starts, first = self.row_start(data).to(torch.int64), 0

@@ -23,14 +23,14 @@ from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
-from gossamer.training.compact.counts import after_drop, after_edit, no_ranking
 from gossamer.training.compact.entries import Entries, decide_entries
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.moves import Move, edited
 from gossamer.training.copies import Copy
 from gossamer.training.decisions import Outcome
 from gossamer.training.digests import digest_of_positions
-from gossamer.training.edits import CountState, Edit
+from gossamer.training.edits import CountState, Edit, after_drop, after_edit
+from gossamer.training.foresight import no_ranking
 from gossamer.training.layers import Slot
 from gossamer.training.optimizers import state_tensors, support_for
 from gossamer.training.reports import LayerChange
@@ -133,6 +133,8 @@ class CompactStores:
     def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
         """On every rank: the best absent entries of weights that grow by gradient, which rank 0 will choose from."""
         self._candidates.clear()
+        for name in state.scope:
+            self._layer(name).release()
         after = after_edit(edit, state)
         self._grown = {name: after[name] - kept for name, kept in after_drop(edit, state).items()}
         if edit.grow_by is None or isinstance(edit.grow_by, Random):
@@ -231,13 +233,19 @@ class CompactStores:
         """By ascending position: values and gradients as they stand, or in another order for blocks."""
         layer, weight = self._layer(name), self.slots[name].weight.detach()
         positions, gradient = layer.positions(), None if gradients is None else gradients(name, weight)
-        if layer.where.unit == 1:
-            count = len(positions)
-            gradient = None if gradient is None else gradient[:count]
-            return Entries(positions=positions, weight=weight[:count], gradient=gradient)
-        positions, order = positions.sort()
-        gradient = None if gradient is None else gradient[order]
-        return Entries(positions=positions, weight=weight[order], gradient=gradient)
+        weight, gradient = weight[: len(positions)], None if gradient is None else gradient[: len(positions)]
+        if layer.where.unit > 1:
+            weight, gradient = weight.clone(), None if gradient is None else gradient.clone()
+            filled = 0
+            for lines in layer.where.ranges(layer.places):
+                held = layer.where.held_in(layer.places, lines)
+                here = slice(filled, filled + held)
+                positions[here], order = positions[here].sort()
+                for tensor in (weight, gradient):
+                    if tensor is not None:
+                        tensor[here] = tensor[here][order]
+                filled += held
+        return Entries(positions=positions, weight=weight, gradient=gradient)
 
 
 class _Masks(Mapping[str, Tensor]):
