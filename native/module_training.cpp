@@ -55,11 +55,17 @@ void make(TrainingMatrix* matrix, int64_t rows, int64_t cols, int64_t block_rows
 template <typename Call>
 int guarded(const std::string& isa, const Call& call) {
   nb::gil_scoped_release release;
+  const KernelTable* kernels = nullptr;
   try {
-    call(*find_kernels(isa));
-    return GSM_PRODUCT_OK;
+    kernels = find_kernels(isa);
   } catch (const Error&) {
     return GSM_PRODUCT_BAD_ISA;
+  }
+  try {
+    call(*kernels);
+    return GSM_PRODUCT_OK;
+  } catch (const Error&) {
+    return GSM_PRODUCT_NO_THREADS;
   } catch (const std::exception&) {
     return GSM_PRODUCT_NO_MEMORY;
   }

@@ -8,7 +8,8 @@ enum gsm_product_status {
   GSM_PRODUCT_OK = 0,
   GSM_PRODUCT_BAD_ISA = 1,
   GSM_PRODUCT_BAD_INDEX = 2,
-  GSM_PRODUCT_NO_MEMORY = 3
+  GSM_PRODUCT_NO_MEMORY = 3,
+  GSM_PRODUCT_NO_THREADS = 4
 };
 
 // y [rows][n] = matrix times x [columns][n]

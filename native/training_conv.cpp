@@ -1,6 +1,7 @@
 #include "training_conv.h"
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 
 #include "conv_planes.h"
@@ -192,9 +193,19 @@ T* scratch(int64_t elements) {
 }
 int64_t whole_lines(int64_t elements) { return (elements + 15) / 16 * 16; }
 
+// What a part throws ends the call, not the process: no exception may leave a worker.
 void share(int threads, const std::function<void(int)>& part) {
   if (threads == 1) return part(0);
-  team_of(threads).run(part);
+  std::vector<std::exception_ptr> thrown(static_cast<size_t>(threads));
+  team_of(threads).run([&](int i) {
+    try {
+      part(i);
+    } catch (...) {
+      thrown[static_cast<size_t>(i)] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& exception : thrown)
+    if (exception) std::rethrow_exception(exception);
 }
 
 // One piece of work: a band of a group of images.

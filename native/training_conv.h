@@ -30,7 +30,7 @@ struct Images {  // [N][C][H][W], or last: [N][H][W][C]
 template <typename T>
 void conv_forward(const TrainingMatrix& matrix, const KernelTable& kernels, const ConvShape& shape, const T* values,
                   Images<const T> x, Images<T> y, int threads);
-// gradient [nnz]; dx is not computed where its data is null. Sums over images depend on the number of threads.
+// gradient [nnz]; dx is not computed where its data is null. The order of sums depends on the number of threads.
 template <typename T>
 void conv_backward(const TrainingMatrix& matrix, const KernelTable& kernels, const ConvShape& shape, const T* values,
                    Images<const T> x, Images<const T> dy, Images<T> dx, T* gradient, int threads);

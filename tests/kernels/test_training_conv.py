@@ -1,6 +1,9 @@
 """Sparse convolutions in training against torch float64: forward and both gradients, on every instruction set, layout and block."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,22 +160,38 @@ def test_a_dropped_entry_contributes_nothing_against_nan(engine: str) -> None:
 
 
 @pytest.mark.skipif(not ISAS, reason="no native library")
-def test_threads_change_nothing_but_the_order_of_sums_over_images() -> None:
+@pytest.mark.parametrize("shape", [(37, 17, 15), (16, 5, 9), (2, 6, 6)])
+def test_threads_change_nothing_but_the_order_of_sums(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)
     mask = rng.random((24, 9 * 20)) < 0.2
     places, _ = places_of(mask)
     geometry, values = ConvGeometry(kernel=(3, 3), padding=ONE), rng.standard_normal(mask.sum())
-    x, dy = rng.standard_normal((37, 20, 17, 15)), rng.standard_normal((37, 24, 17, 15))
+    x, dy = (rng.standard_normal((shape[0], channels, *shape[1:])) for channels in (20, 24))
     y = places.conv(values, geometry, x)
     dx, gradient = places.conv_backward(values, geometry, x, dy, need_dx=True)
     for threads in (2, 3, 7):
-        assert np.array_equal(places.conv(values, geometry, x, threads=threads), y)
         found = [
-            places.conv_backward(values, geometry, x, dy, need_dx=True, threads=threads) for _ in range(2)
+            (
+                places.conv(values, geometry, x, threads=threads),
+                *places.conv_backward(values, geometry, x, dy, need_dx=True, threads=threads),
+            )
+            for _ in range(2)
         ]
-        assert np.array_equal(found[0][0], dx)
-        assert np.array_equal(found[0][1], found[1][1])
-        np.testing.assert_allclose(found[0][1], gradient, atol=1e-11)
+        for first, second, alone in zip(*found, (y, dx, gradient), strict=True):
+            assert np.array_equal(first, second)
+            np.testing.assert_allclose(first, alone, atol=1e-11)
+
+
+@pytest.mark.skipif(not ISAS or sys.platform != "linux", reason="native library, address space of Linux")
+def test_scarce_memory_and_threads_are_errors_and_end_no_process() -> None:
+    """Memory that one thread gets and the other one does not; then more threads than there is room for."""
+    script = Path(__file__).with_name("scarce.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *errors, last = done.stdout.splitlines()
+    assert any("expected memory for a product's tiles" in error for error in errors)
+    assert sum("expected to start the threads of a product" in error for error in errors) == 2
+    assert float(last) == 1  # and it goes on
 
 
 def test_a_result_may_be_given_and_any_strides_are_read(engine: str) -> None:

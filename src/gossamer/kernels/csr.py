@@ -76,5 +76,9 @@ def raise_for(status: int, isa: str) -> None:
             f"expected an instruction set that this CPU and build have, got {isa!r}; see `gossamer doctor`"
         )
     if status == 3:
-        raise RuntimeFailure("expected memory for a product's tiles, got none")
+        raise RuntimeFailure(
+            "expected memory for a product's tiles, got none; take fewer or smaller examples at once"
+        )
+    if status == 4:
+        raise RuntimeFailure("expected to start the threads of a product, got fewer; ask for fewer threads")
     assert status == 0, f"native product refused arguments that were checked: {status}"

@@ -9,7 +9,8 @@ number of threads.
 
 A convolution is the same matrix with columns (kernel row, kernel column, input channel of the group), the channel fastest. Its images are
 [N, C_in, H, W], contiguous or channels last in memory (x.transpose(0, 2, 3, 1) contiguous), which is a little faster; results have the
-layout of x. The gradient of its values is summed over images in shares of threads: equal for equal numbers of threads.
+layout of x. Its sums are made in another order where the number of threads shares rows or images otherwise: results are equal for equal
+numbers of threads.
 
 Letters: R, C = rows (outputs) and columns (inputs) of the weight, N = batch. Without the native library the methods use their NumPy
 references (training_reference.py, conv_reference.py).
