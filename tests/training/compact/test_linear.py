@@ -146,3 +146,15 @@ def test_a_dense_weight_gives_the_kept_places_their_values_and_must_be_zero_else
         dense.weight[~layer.mask()] = 1.0
     with pytest.raises(RuntimeError, match="expected zeros outside the 40 kept places"):
         layer.load_state_dict(dense.state_dict())
+
+
+def test_the_handle_is_that_of_the_places_of_now() -> None:
+    """Buffers may be replaced (load_state_dict with assign=True), twice between two products: a new one may lie where an old one was."""
+    layer, first, second = (SparseLinear(6, 5, num_kept=8, seed=seed) for seed in range(3))
+    x = torch.randn(3, 6)
+    for _ in range(20):
+        layer.places = first.places.clone()
+        layer(x)
+        layer.places = torch.zeros(1, dtype=torch.uint8)
+        layer.places = second.places.clone()
+        assert torch.allclose(layer(x), F.linear(x, layer.dense_weight(), layer.bias), atol=1e-6)

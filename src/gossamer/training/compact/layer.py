@@ -56,7 +56,9 @@ class CompactLayer(nn.Module):
             capacity = len(positions)
         self.recorded: Recorded | None = None  # a list while backward passes shall leave their operands in it
         self._matrix: TrainingMatrix | None = None
-        self._made_from = (0, 0)  # identity and version of the places that the handle was made from
+        self._made_from: tuple[Tensor, int] | None = (
+            None  # the places that the handle was made from, and their version
+        )
         self.pattern = str(legal)
         self.where = Places(shape=shape, block=block_of(legal), capacity=capacity)
         self.register_buffer("places", self.where.pack(positions))
@@ -119,8 +121,8 @@ class CompactLayer(nn.Module):
 
     def matrix(self) -> TrainingMatrix:
         """The kernels' handle of the places: made at the first use, and anew when the buffer was written or replaced."""
-        now = (id(self.places), self.places._version)
-        if self._matrix is None or self._made_from != now:
+        made_from, version = self._made_from, self.places._version
+        if made_from is None or made_from[0] is not self.places or made_from[1] != version:
             count = self.num_kept // self.where.unit
             self._matrix = TrainingMatrix(
                 self.where.matrix,
@@ -128,7 +130,8 @@ class CompactLayer(nn.Module):
                 self.columns[:count].numpy(),
                 block=self.where.block,
             )
-            self._made_from = now
+            self._made_from = self.places, version
+        assert self._matrix is not None
         return self._matrix
 
     def release(self) -> None:
@@ -137,7 +140,7 @@ class CompactLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own handle."""
-        return {**self.__dict__, "_matrix": None, "recorded": None}
+        return {**self.__dict__, "_matrix": None, "_made_from": None, "recorded": None}
 
     def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
         """Rows `first` to `last` - 1 of the dense weight's gradient [R, C], from the operands of one backward pass."""
