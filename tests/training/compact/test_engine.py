@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gossamer.errors import EngineError
 from gossamer.training import MEST, SET, Gradual, Method, RigL, Sparsifier, Static
@@ -215,6 +216,28 @@ def test_averaged_copies_move_with_the_weights() -> None:
         expected[ours.mask() & (ours.dense_weight() == 0)] = 0  # grown now, perhaps where it was dropped
         assert torch.equal(averaged.dense_weight(), expected)
         assert torch.equal(by_name[f"{name}.values"], averaged.values)
+
+
+@pytest.mark.parametrize("every", [2, 3], ids=["at an edit", "between edits"])
+@pytest.mark.parametrize("decay", [0.9, 0.99])
+def test_averages_of_the_places_are_refused(decay: float, every: int) -> None:
+    """torch averages bytes too if it is asked to: 0.9 p + 0.1 p rounds some of them down, 0.99 p + 0.01 p none."""
+    model = net("mlp")
+    compact_(model, exchange(every=every), protect=NOTHING)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    Sparsifier(model, exchange(every=every), optimizer, ema=average)
+    loss_of(model, 0).backward()
+    optimizer.step()
+    for _ in range(2):  # the first one is a copy
+        average.update_parameters(model)
+    if decay == 0.99:
+        optimizer.step()
+        return
+    with pytest.raises(
+        EngineError, match=r"places of '0.weight' as the model has them, got others.*use_buffers=False"
+    ):
+        optimizer.step()
 
 
 def test_resume_is_bit_equal_in_any_order_of_loading() -> None:

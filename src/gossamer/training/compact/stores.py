@@ -79,6 +79,7 @@ class CompactStores:
     def mask_copies(self, copies: Iterable[Copy]) -> None:
         for copy in copies:
             for name in self.slots:
+                self._check_places(copy, name)
                 copy.tensor(name)[self.num_kept(name) :] = 0
 
     @torch.no_grad()
@@ -202,6 +203,7 @@ class CompactStores:
         tensors = [weight] if weight.grad is None else [weight, weight.grad]
         tensors += state_tensors(optimizer, weight) if optimizer is not None else ()
         for copy in copies:
+            self._check_places(copy, name)
             tensors.append(copy.tensor(name))
             held_by_copy = copy.places(name)
             if held_by_copy is not None:
@@ -228,6 +230,15 @@ class CompactStores:
 
     def _layer(self, name: str) -> CompactLayer:
         return compact_layer(self.slots[name])
+
+    def _check_places(self, copy: Copy, name: str) -> None:
+        """EngineError if a copy's values stand elsewhere: they would be averaged with values of other entries."""
+        held, places = copy.places(name), self._layer(name).places
+        if held is not None and not torch.equal(held.to(places.dtype), places):
+            raise EngineError(
+                f"ema: expected the places of {name!r} as the model has them, got others: bytes of places cannot be averaged, so average "
+                "parameters only (AveragedModel with use_buffers=False), and load a copy together with its model"
+            )
 
     def _entries(self, name: str, gradients: Gradients | None) -> Entries:
         """By ascending position: values and gradients as they stand, or in another order for blocks."""
