@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gossamer.errors import EngineError
-from gossamer.training import Sparsifier, Static
+from gossamer.training import SET, Sparsifier, Static
 from tests.training.helpers import (
     MLP,
     NOTHING,
@@ -51,6 +51,21 @@ def test_averages_may_make_new_tensors_and_move() -> None:
         optimizer.step()
         copies = {name: parameter.detach() for name, parameter in module.named_parameters()}
         assert_dropped_is_zero(sparsifier, model, optimizer, [loose, copies])
+
+
+def test_the_average_of_a_regrown_weight_starts_afresh() -> None:
+    """Dropped and grown again by one edit: as if it had been grown later, and as on compact layers."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    average = copy.deepcopy(model)
+    method = SET(sparsity=0.2, drop_fraction=0.9, every=1, stop=2)
+    sparsifier = Sparsifier(model, method, optimizer, protect=NOTHING, ema=average)
+    backward(model, 0, shape=MLP)
+    optimizer.step()
+    assert sum(layer.regrown for layer in sparsifier.history[-1].layers.values())
+    for name, mask in sparsifier.masks.items():
+        grown = mask & (model.get_parameter(name) == 0)
+        assert not average.get_parameter(name)[grown].any()
 
 
 def test_a_copy_of_another_model_is_refused() -> None:

@@ -136,7 +136,7 @@ class MaskOwner:
         adam: AdamCounts | None,
         copies: Iterable[Copy],
     ) -> LayerChange:
-        """Grown entries get their first value, empty state and a birth. Averaged copies are masked after every step, not here."""
+        """Grown entries get their first value, empty state, an average of zero and a birth."""
         before, mask, fresh = self._kept[name], outcome[f"mask/{name}"], outcome[f"fresh/{name}"]
         weight = self.slots[name].weight
         regrown = before & fresh
@@ -148,6 +148,9 @@ class MaskOwner:
             weight.copy_(torch.where(fresh, from_matrix(values, tuple(weight.shape)), weight))
             for tensor in state_tensors(optimizer, weight) if optimizer is not None else ():
                 tensor.masked_fill_(fresh, 0)
+            for copy in copies:
+                averaged = copy.tensor(name)
+                averaged.masked_fill_(fresh.to(averaged.device), 0.0)
         if adam is not None and optimizer is not None and support_for(optimizer).counts == "adam":
             adam.record(name, weight, optimizer, grown=fresh, dropped=dropped)
         self.put(name, mask)
