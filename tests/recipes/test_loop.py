@@ -92,10 +92,6 @@ def test_stages_longer_than_the_run_are_refused():
     gap = "method={name: gap, sparsity: 0.8, partitions: 2, steps_per_stage: 25%, finetune: 13}"
     with pytest.raises(RecipeError, match="its stages are 25 steps long, more than the whole run"):
         plan(gap)
-    with pytest.raises(
-        RecipeError, match=r"expected cyclic or random; for parallel call gossamer\.training\.parallel"
-    ):
-        plan(gap.replace("finetune: 13", "order: parallel"))
     with pytest.raises(RecipeError, match="the last edit is at step 36, behind the end"):
         plan(gap.replace("finetune: 13", "rounds: 3"))
 

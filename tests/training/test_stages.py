@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.errors import MethodError
+from gossamer.errors import EngineError, MethodError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.criteria import CRITERIA
 from gossamer.sparsity.growth import GROWTH
@@ -113,6 +113,35 @@ def test_a_stage_begins_with_the_state_of_a_new_optimizer(name: str) -> None:
     for (key, a), b in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
         assert torch.equal(a, b), key
     assert sparsifier._editor.adam is None or not sparsifier._editor.adam.births
+
+
+class Eager(torch.optim.SGD):
+    """A user's optimizer that makes its state when it is constructed."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, lr=0.1)
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter]["sum"] = torch.zeros_like(parameter)
+
+
+class Lazy(torch.optim.SGD):
+    """A user's optimizer that makes its state at its first step, as torch's do."""
+
+
+def test_an_unknown_optimizer_that_cannot_restart_is_told_before_training() -> None:
+    model = mlp()
+    with pytest.raises(EngineError, match=r"Eager has state before its first step.*restart_optimizer=False"):
+        Sparsifier(model, Parts(), Eager(model.parameters()), protect=NOTHING)
+    assert bool(model[0].weight.all())
+    optimizer = Eager(model.parameters())
+    Sparsifier(model, Parts(restart=frozenset({"rate"})), optimizer, protect=NOTHING)  # nothing to restart
+    run(model, optimizer, 1, 4)
+    assert all(optimizer.state.values())
+    other = mlp()
+    lazy = Lazy(other.parameters(), lr=0.1, momentum=0.9)
+    Sparsifier(other, Parts(), lazy, protect=NOTHING)
+    run(other, lazy, 1, 3)
+    assert not lazy.state  # a stage has begun
 
 
 @pytest.mark.parametrize("restart", [frozenset(), frozenset({"rate"})])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from json import loads
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,10 +39,11 @@ def report(
     for source in sources:
         if source.is_dir():
             folder = RunFolder(path=source)
-            runs[labels[source]] = folder.rows()
+            rows = folder.rows()
+            runs |= by_worker(labels[source], rows)
             if folder.is_finished and "cost" in (result := folder.read_result()):
                 finished[labels[source]] = result
-            if not runs[labels[source]]:
+            if not rows:
                 raise GossamerError(
                     f"{source}: expected the folder of a run with a metrics.jsonl that is not empty"
                 )
@@ -73,6 +74,19 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
         ends = (length for length in range(1, len(own)) if all(o[-length:] != own[-length:] for o in others))
         names[path] = "/".join(own[-next(ends, len(own)) :])
     return names
+
+
+def by_worker(label: str, rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The lines of a run, and beside them those of each of its workers, where it had some.
+
+    >>> list(by_worker("run", [{"step": 1, "worker": 0}, {"step": 1, "worker": 1}, {"step": 2}]))
+    ['run', 'run, worker 0', 'run, worker 1']
+    """
+    found: dict[str, list[dict[str, Any]]] = {label: []}
+    for row in rows:
+        name = f"{label}, worker {row['worker']}" if "worker" in row else label
+        found.setdefault(name, []).append(row)
+    return found
 
 
 def read_bench(path: Path) -> list[dict[str, object]]:

@@ -57,7 +57,7 @@ def train(
     plan = validate.plan_of(found, quick=quick)
     name = plan.recipe.name + ("-quick" if quick else "")
     folder = RunFolder(path=out or Path("runs") / name)
-    if resume and not folder.checkpoint.is_file():
+    if resume and not folder.is_begun:
         raise CheckpointError(
             f"there is no checkpoint in {folder.path} to resume; leave --resume out to start"
         )

@@ -38,6 +38,12 @@ def costs_of(recipe: Document, *, steps: int, quick: bool = False) -> dict[str, 
     steps. `measured`: storage -> bytes by kind after `steps` steps, and of the process; or "error", why there is none.
     """
     plan = validate.plan_of(recipe, quick=quick)
+    if plan.in_parallel is not None:
+        raise recipe.error(
+            ("method", "order"),
+            "its first steps are made in workers, which are not measured here: expected cyclic or random, whose peak and bytes are those "
+            "of one worker; a finished run says in result.json what all of them have cost",
+        )
     measured: dict[str, dict[str, Any]] = {}
     found: dict[str, Any] = {}
     for storage in STORAGES if plan.method is not None else ("dense",):

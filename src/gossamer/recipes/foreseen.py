@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from gossamer.training.edits import Shapes
+from gossamer.training.engine import Sparsifier
 from gossamer.training.foresight import counts_over_time, peak_kept
-from gossamer.training.methods import Method
+from gossamer.training.methods import GaP, Method
 from gossamer.training.methods.method import stages_of
+from gossamer.training.parallel.foresight import kept_in_turns, starting
+from gossamer.training.protection import Protection
 from gossamer.training.reports import Summary
 from gossamer.training.stages import beginnings
 
@@ -52,3 +57,20 @@ def foreseen(method: Method, shapes: Shapes, summary: Summary, num_steps: int) -
         for stage, begin, end in zip(stages, begins, ends, strict=True)
     ]
     return Foreseen(summary=summary, peak_kept=peak_kept(method, shapes), stages=tuple(rows))
+
+
+def foreseen_in_parallel(method: GaP, model: nn.Module, *, protect: Protection, num_steps: int) -> Foreseen:
+    """The run of a method with one worker a partition on this network; densities and peak are those of the worker that holds the most."""
+    sparsifier = Sparsifier(model, starting(method), protect=protect)
+    summary, peak = sparsifier.summary(), max(kept_in_turns(method, sparsifier.shapes))
+    begins = (*beginnings(method.stages()), num_steps)
+    rows = [
+        StageRow(
+            name=stage.name,
+            begin=begin,
+            steps=end - begin,
+            density=(peak if number < method.rounds else summary.num_kept) / summary.size,
+        )
+        for number, (stage, begin, end) in enumerate(zip(method.stages(), begins, begins[1:], strict=False))
+    ]
+    return Foreseen(summary=summary, peak_kept=peak, stages=tuple(rows))

@@ -9,6 +9,7 @@ import io
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,22 @@ from gossamer.files import write_atomic
 from gossamer.recipes.run_folder import RunFolder
 from gossamer.recipes.tensors import write_tensors
 from gossamer.recipes.validate import Plan
-from gossamer.training import Sparsifier
 from gossamer.training.compact import DenseState
+from gossamer.training.reports import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparse:
+    """What is kept in the end. `summary`: with the peak of the whole run. `pattern`: that the masks keep."""
+
+    summary: Summary
+    masks: Mapping[str, Tensor]
+    pattern: str
 
 
 def finish(
     model: nn.Module,
-    sparsifier: Sparsifier | None,
+    sparse: Sparse | None,
     plan: Plan,
     folder: RunFolder,
     measured: tuple[float, float],
@@ -36,15 +46,15 @@ def finish(
     *,
     steps: int,
     books: Mapping[str, object],
-    removed: Tensor | None,
+    removed: Tensor | None = None,
 ) -> dict[str, object]:
-    """Finalize and write model, masks and result. measured: accuracy and loss on the test images. books: costs and memory of the run.
-    removed: indices of images that a sieve has removed."""
+    """Write model, masks and result. sparse: None after dense training. measured: accuracy and loss on the test images. books: costs and
+    memory of the run, and what else the result says. removed: indices of images that a sieve has removed."""
     size = num_kept = peak_kept = _dense_counts(model)
     layers: list[dict[str, object]] = []
     kept_whole: list[str] = []
-    if sparsifier is not None:
-        summary = sparsifier.finalize().summary
+    if sparse is not None:
+        summary = sparse.summary
         size, num_kept, peak_kept = summary.size, summary.num_kept, summary.peak_kept
         layers = [
             {
@@ -58,7 +68,7 @@ def finish(
             for row in summary.rows
         ]
         kept_whole = [row.name for row in summary.whole]
-        write_masks(folder.masks, sparsifier.masks, str(sparsifier.pattern))
+        write_masks(folder.masks, sparse.masks, sparse.pattern)
     if removed is not None:
         content = io.BytesIO()
         np.save(content, removed.numpy())

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gossamer.errors import GossamerError
 from gossamer.training.stages import StagePosition
+
+
+class Interrupted(GossamerError):
+    """The run was asked to stop; its state is saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +43,13 @@ class Watcher(Protocol):
     def epoch(self, progress: Progress) -> None:
         """After every epoch."""
         ...
+
+
+class Silent:
+    """Nobody is told."""
+
+    def say(self, line: str) -> None: ...
+
+    def step(self, progress: Progress) -> None: ...
+
+    def epoch(self, progress: Progress) -> None: ...

@@ -10,8 +10,9 @@ import yaml
 from gossamer.recipes.document import Plain
 from gossamer.recipes.schema import Recipe
 
-WITHOUT_EFFECT = ("description", "threads")
-"""Keys that may differ when a run is resumed. (Another thread count changes the order of sums: correct, but not bit-equal.)"""
+WITHOUT_EFFECT = ("description", "threads", "workers")
+"""Keys that may differ when a run is resumed. (Another thread count changes the order of sums: correct, but not bit-equal. Workers share
+the threads.)"""
 
 
 def plain(recipe: Recipe) -> dict[str, Plain]:

@@ -5,6 +5,8 @@ runs/NAME/
   recipe.yaml         the resolved recipe: every key with its value
   metrics.jsonl       one line each few steps and each epoch, in order, without gaps after a resume
   checkpoint.pt       the last saved state
+  rounds.pt           the same of a method that trains in workers: the state between two rounds
+  turns/              what its workers wrote: metrics and costs, turn by turn
   model.safetensors   the finished weights, keys of the dense model
   compact.safetensors the same weights as compact layers hold them (only where the recipe's storage is compact)
   masks.safetensors   which of them are kept (absent after dense training)
@@ -51,6 +53,14 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def rounds(self) -> Path:
+        return self.path / "rounds.pt"
+
+    @property
+    def turns(self) -> Path:
+        return self.path / "turns"
+
+    @property
     def model(self) -> Path:
         return self.path / "model.safetensors"
 
@@ -74,12 +84,19 @@ class RunFolder:
     def is_finished(self) -> bool:
         return self.result.is_file()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.checkpoint.is_file() or self.rounds.is_file()
+
     def clear(self) -> None:
         """Remove the files of a run, and nothing else. The result goes first: what is half cleared is unfinished."""
         for file in (
             self.result,
             self.checkpoint,
+            self.rounds,
             self.metrics,
+            *self.turns.glob("*.json*"),
             self.model,
             self.compact,
             self.masks,
@@ -88,24 +105,32 @@ class RunFolder:
         ):
             file.unlink(missing_ok=True)
 
-    def begin(self, recipe: Recipe) -> Checkpoint | None:
-        """Prepare the folder for this recipe; returns the state to go on from, or None for a start at step 0."""
-        text = resolved.to_yaml(recipe)
-        if self.recipe.is_file() and (self.checkpoint.is_file() or self.is_finished):
+    def claim(self, recipe: Recipe) -> None:
+        """The folder is this recipe's from here on; CheckpointError where it holds a run of another one."""
+        if self.recipe.is_file() and (self.is_begun or self.is_finished):
             self._expect_same(recipe, self.recipe.read_text(encoding="utf-8"), self.recipe)
-        elif self.checkpoint.is_file():
+        elif self.is_begun:
             raise CheckpointError(
                 f"{self.path} holds a checkpoint but no recipe.yaml, so nobody can say what it belongs to; start over "
                 f"with --fresh, or choose another folder with --out"
             )
-        if self.checkpoint.is_file():
-            saved = checkpoint.load(self.checkpoint)
-            self._expect_same(recipe, saved.recipe, self.checkpoint)
-            self._cut_metrics(saved.step)
-            return saved
-        write_atomic(self.recipe, text.encode())
-        self._cut_metrics(0)
-        return None
+        else:
+            write_atomic(self.recipe, resolved.to_yaml(recipe).encode())
+
+    def begin(self, recipe: Recipe) -> Checkpoint | None:
+        """Prepare the folder for this recipe; returns the state to go on from, or None for a start at step 0."""
+        self.claim(recipe)
+        if not self.checkpoint.is_file():
+            self.cut_metrics(0)
+            return None
+        saved = checkpoint.load(self.checkpoint)
+        self._expect_same(recipe, saved.recipe, self.checkpoint)
+        self.cut_metrics(saved.step)
+        return saved
+
+    def save(self, state: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        checkpoint.save(state, self.checkpoint)
 
     def append(self, row: Mapping[str, object]) -> None:
         """Add one line to the metrics."""
@@ -169,7 +194,7 @@ class RunFolder:
                 f"--out, or start over in this one with --fresh"
             )
 
-    def _cut_metrics(self, step: int) -> None:
+    def cut_metrics(self, step: int) -> None:
         """Forget what was written after the step that is resumed from."""
         if self.metrics.is_file():
             kept = [row for row in self.rows() if row["step"] <= step]

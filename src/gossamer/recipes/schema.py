@@ -119,7 +119,10 @@ class Packing:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One training run. `model` is a name of the task, or `package.module:callable`; `threads` absent: all cores."""
+    """One training run. `model` is a name of the task, or `package.module:callable`; `threads` absent: all cores.
+
+    workers: processes of a method that trains in several (gap with order parallel), which share the threads; absent: 2. 1: in turn.
+    """
 
     name: str
     task: str
@@ -130,6 +133,7 @@ class Recipe:
     data: str = "embedded"
     seed: int = 0
     threads: int | None = None
+    workers: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     protect: Protection = field(default_factory=Protection)
     pack: Packing = field(default_factory=Packing)
@@ -142,6 +146,9 @@ class Recipe:
             "threads",
             "at least 1, or nothing for all",
             self.threads,
+        )
+        _expect(
+            self.workers is None or self.workers >= 1, "workers", "at least 1, or nothing for 2", self.workers
         )
         _expect(
             bool(self.name) and not set(self.name) & set("/\\\0 ") and not self.name.startswith("."),

@@ -49,6 +49,11 @@ class Plan:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.recipe.train.epochs
 
+    @property
+    def in_parallel(self) -> GaP | None:
+        """The method, where its partitions are trained in workers."""
+        return self.method if isinstance(self.method, GaP) and self.method.order == "parallel" else None
+
 
 def plan_of(document: Document, *, quick: bool = False) -> Plan:
     """Check a document completely; raises RecipeError that names the line or the override."""
@@ -111,6 +116,8 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
     settings = dict(recipe.method.settings)
     kind = _known(document, ("method", "name"), name, {DENSE: None, **METHODS})
     if kind is None:
+        if recipe.workers is not None:
+            raise document.error(("workers",), "dense training has one process; remove the line")
         for key in settings:
             raise document.error(
                 ("method", key), "dense training has no settings; remove the line or name a method"
@@ -131,18 +138,34 @@ def _method_of(document: Document, recipe: Recipe, steps_per_epoch: int) -> Meth
             ("method", "stop") if "stop" in hints else ("method",),
             f"the last edit is at step {method.last_edit}, behind the end: {_length(recipe, steps_per_epoch)}",
         )
-    if isinstance(method, GaP) and method.order == "parallel":
-        raise document.error(
-            ("method", "order"),
-            "a recipe trains one model in one process: expected cyclic or random; for parallel call "
-            "gossamer.training.parallel.grow_in_parallel from Python",
-        )
     planned = sum(stage.steps for stage in stages_of(method))
     if planned > num_steps:
         raise document.error(
             ("method",), f"its stages are {planned} steps long, more than {_length(recipe, steps_per_epoch)}"
         )
+    if isinstance(method, GaP) and method.order == "parallel":
+        _check_parallel(document, recipe)
+        return replace(
+            method, finetune=num_steps - method.last_edit
+        )  # as ever, it goes on until training ends
+    if recipe.workers is not None:
+        raise document.error(("workers",), f"{name} trains in one process; remove the line")
     return method
+
+
+def _check_parallel(document: Document, recipe: Recipe) -> None:
+    """Workers are processes of this machine's CPU, each with a masked network."""
+    if recipe.train.storage == "compact":
+        raise document.error(
+            ("train", "storage"),
+            "gap makes whole layers dense, which compact storage has no place for; write masked",
+        )
+    if recipe.device != "cpu":
+        raise document.error(
+            ("device",),
+            f"the workers of a recipe train on the CPU, got {recipe.device}; write cpu, use order cyclic, or call "
+            "gossamer.training.parallel.grow_in_parallel with RayTasks",
+        )
 
 
 def _check_sieve(

@@ -34,7 +34,7 @@ from gossamer.training.layers import choose, find_weights
 from gossamer.training.loaded import LoadedWeights
 from gossamer.training.masks import MaskOwner, put_given
 from gossamer.training.methods.method import Method, final_sparsity, stages_of
-from gossamer.training.optimizers import Support, check_optimizer, restart_state
+from gossamer.training.optimizers import Support, check_optimizer, check_restart, restart_state
 from gossamer.training.protection import Protection
 from gossamer.training.reports import EditRecord, FinalReport, Summary, early_end, layer_rows
 from gossamer.training.stages import StagePosition, position_at, restarts_at
@@ -376,6 +376,8 @@ class Sparsifier:
         support = check_optimizer(
             optimizer, self.method, weights, per_weight_counts=self._editor.adam is not None
         )
+        if self.step == 0:
+            check_restart(optimizer, self.method)
         self._followed = tuple(weights.values())
         return support
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError
-from gossamer.training.methods.method import Method
+from gossamer.training.methods.method import Method, stages_of
 
 
 def _forget(optimizer: Optimizer) -> None:
@@ -116,6 +116,21 @@ def check_optimizer(
                 "from this model's parameters, or leave the weight out with layers= or protect="
             )
     return support
+
+
+def check_restart(optimizer: Optimizer, method: Method) -> None:
+    """Refuses, before the first step, an unknown optimizer that has state already, where a stage is to restart it.
+
+    Restarting clears the state. An optimizer that makes it in its constructor does not make it again, and fails in the middle of the run.
+    """
+    restarts = any("optimizer" in stage.restart for stage in stages_of(method)[1:])
+    if restarts and support_for(optimizer) is UNKNOWN and any(optimizer.state.values()):
+        who, how = type(optimizer).__name__, type(method).__name__
+        raise EngineError(
+            f"{who} has state before its first step here, and {how} restarts it between stages by clearing that: expected an optimizer of "
+            f"torch, or a new one that makes its state at its first step; make it there if {who} is yours, or leave the state alone with "
+            "restart_optimizer=False"
+        )
 
 
 def restart_state(optimizer: Optimizer) -> None:

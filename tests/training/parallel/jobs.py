@@ -76,6 +76,15 @@ class StopsInRound:
         train(model, turn)
 
 
+class SlowAtTheEnd:
+    """Takes its time over the fine-tuning, which one worker does while the others wait."""
+
+    def __call__(self, model: nn.Module, turn: Turn) -> None:
+        if turn.partition is None:
+            time.sleep(3)
+        train(model, turn)
+
+
 class Waits:
     """Trains in round 0; later says that it is there, and waits."""
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from gossamer.errors import EngineError
 from gossamer.training import GaP
 from gossamer.training.parallel import Grown, InTurn, LocalProcesses, Ranks, RayTasks, grow_in_parallel
 from tests.training.helpers import NOTHING
-from tests.training.parallel.jobs import Dies, Normed, StopsInRound, train
+from tests.training.parallel.jobs import Dies, Normed, SlowAtTheEnd, StopsInRound, train
 
 pytestmark = pytest.mark.slow
 METHOD = GaP(sparsity=0.5, partitions=3, order="parallel", steps_per_stage=3, rounds=2, finetune=2)
@@ -110,6 +111,11 @@ def rank_main(rank: int, work: str, folder: str) -> None:
                 Ranks(), StopsInRound(0), checkpoint=Path(folder, "round.pt")
             )  # rank 0 reads, all have it
             assert equal(again, model)
+        elif work == "wait":
+            workers = Ranks()
+            dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1))  # of the default group
+            model, _ = grow(workers, SlowAtTheEnd())
+            torch.save(model.state_dict(), f"{folder}/{rank}.pt")
         else:
             with pytest.raises(
                 EngineError, match=r"rank 1: round 0: the worker of partition 1 was lost 1 times"
@@ -127,6 +133,12 @@ def test_two_ranks_equal_the_sequential_run(tmp_path: Path) -> None:
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, saved["state"][name]), (rank, name)
         assert all(torch.equal(mask, saved["masks"][name]) for name, mask in grown.masks.items())
+
+
+def test_waiting_for_the_fine_tuning_does_not_time_out(tmp_path: Path) -> None:
+    mp.spawn(rank_main, args=("wait", str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_turn_that_fails_on_one_rank_fails_on_all(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from gossamer.training.parallel.processes import LocalProcesses
 from gossamer.training.parallel.ray_tasks import RayTasks
 from gossamer.training.parallel.report import ParallelReport, TurnRow
-from gossamer.training.parallel.rounds import Grown, grow_in_parallel
+from gossamer.training.parallel.rounds import Grown, RoundWatcher, grow_in_parallel
 from gossamer.training.parallel.torch_ranks import Ranks
 from gossamer.training.parallel.turn import Turn
 from gossamer.training.parallel.workers import InTurn, Workers
@@ -15,6 +15,7 @@ __all__ = [
     "ParallelReport",
     "Ranks",
     "RayTasks",
+    "RoundWatcher",
     "Turn",
     "TurnRow",
     "Workers",

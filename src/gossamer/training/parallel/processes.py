@@ -18,13 +18,16 @@ from gossamer.training.parallel.turn import Job, carry_out
 from gossamer.training.parallel.workers import Outcome, given_up
 
 T = TypeVar("T")
+LOOK_EVERY = 0.25
+"""Seconds between two calls of `while_waiting`."""
 
 
 @dataclass(frozen=True)
 class LocalProcesses:
-    """At most `count` turns at once."""
+    """At most `count` turns at once. `while_waiting` is called a few times a second; if it raises, all processes are ended."""
 
     count: int
+    while_waiting: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if not is_whole(self.count) or self.count < 1:
@@ -42,7 +45,9 @@ class LocalProcesses:
                     index = waiting.pop(0)
                     connection, process = _start(payloads[index])
                     running[connection] = index, process
-                for ready in wait(list(running)):
+                if self.while_waiting is not None:
+                    self.while_waiting()
+                for ready in wait(list(running), None if self.while_waiting is None else LOOK_EVERY):
                     assert isinstance(ready, Connection)
                     index, process = running.pop(ready)
                     answer = _received(ready, process)

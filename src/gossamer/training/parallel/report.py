@@ -60,7 +60,7 @@ class ParallelReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, ready for JSON."""
         return {
-            "rows": [asdict(row) for row in self.rows],
+            "rows": [{**asdict(row), "lost": list(row.lost)} for row in self.rows],
             "size": self.size,
             "num_kept": self.num_kept,
             "machine_steps": self.machine_steps,

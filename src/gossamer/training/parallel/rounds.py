@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +50,14 @@ def grow_in_parallel(
     retries: int = 1,
     threads: int | None = None,
     checkpoint: Path | None = None,
+    watcher: "RoundWatcher | None" = None,
 ) -> "Grown":
     """Trains `model` in place by P-GaP, and returns its masks with a report of what it cost.
 
     `train(model, turn)` carries out one turn (see `Turn`). `others`: what becomes of tensors outside the partitions ("average",
     "owner"). `retries`: how often a lost turn is tried again. `threads`: of torch in every worker (None: as many as here; another number
-    of threads may change the last bits). `checkpoint`: a file written after every round; a run that finds it goes on from there.
+    of threads may change the last bits). `checkpoint`: a file written after every round; a run that finds it goes on from there. `watcher`
+    is told of every round.
 
     >>> from gossamer.training.parallel import InTurn
     >>> def train(model, turn):
@@ -83,10 +86,14 @@ def grow_in_parallel(
         _load(model, begun.state)
         edited, first, rows = run.edit(model, (), masks=begun.masks), begun.next_round, list(begun.rows)
     for number in range(first, method.rounds + 1):
+        if watcher is not None:
+            watcher.begins(number)
         jobs = run.jobs(model, edited.masks, number, train, threads or torch.get_num_threads())
+        told: list[TurnRow] = []
         if jobs:
             outcomes = workers.run(jobs, retries=retries)
-            rows += [_row(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+            told = [_row(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+            rows += told
             states = [outcome.result.state for outcome in outcomes]
             if number == method.rounds:
                 _load(model, states[0])
@@ -97,6 +104,8 @@ def grow_in_parallel(
                 _load(model, combine(states, partitions, others))
                 prunings = tuple(method.pruning(index) for index in range(len(partitions)))
                 edited = run.edit(model, prunings, masks=opened)
+        if watcher is not None:
+            watcher.ended(number, told, edited.summary)
         if checkpoint is not None and workers.is_first:
             state = {name: tensor.cpu() for name, tensor in unwrap(model).state_dict().items()}
             now = Round(run=settings, next_round=number + 1, state=state, masks=edited.masks, rows=rows)
@@ -107,6 +116,18 @@ def grow_in_parallel(
         summary=summary,
         report=ParallelReport(rows=tuple(rows), size=summary.size, num_kept=summary.num_kept),
     )
+
+
+class RoundWatcher(Protocol):
+    """Who is told of rounds, with several ranks on each of them. The fine-tuning comes as the round behind the last."""
+
+    def begins(self, number: int) -> None:
+        """Before a round; the first call says where a run goes on."""
+        ...
+
+    def ended(self, number: int, rows: Sequence[TurnRow], summary: Summary) -> None:
+        """After a round, when the model is the combined one, and before it is saved. `rows`: none where nothing had to be trained."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
