@@ -158,3 +158,21 @@ def test_the_handle_is_that_of_the_places_of_now() -> None:
         layer.places = torch.zeros(1, dtype=torch.uint8)
         layer.places = second.places.clone()
         assert torch.allclose(layer(x), F.linear(x, layer.dense_weight(), layer.bias), atol=1e-6)
+
+
+def test_a_layer_that_was_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        layer, other = (SparseLinear(6, 5, num_kept=8, seed=seed) for seed in range(2))
+        x = torch.randn(3, 6)
+        layer(x)
+        layer.load_state_dict(other.state_dict())
+        assert torch.equal(layer(x), other(x))
+
+
+def test_a_state_of_another_capacity_is_refused() -> None:
+    layer, larger = (SparseLinear(6, 5, num_kept=8, capacity=capacity) for capacity in (8, 10))
+    with pytest.raises(
+        RuntimeError,
+        match="expected the capacity 10 of this compact layer, got 8; make the layers by compact_",
+    ):
+        larger.load_state_dict(layer.state_dict())

@@ -51,3 +51,11 @@ def test_what_cannot_be_packed_is_refused(positions: list[int], words: str) -> N
 def test_half_a_block_is_refused() -> None:
     with pytest.raises(EngineError, match="whole 2x1 blocks"):
         Places(shape=(4, 4), block=(2, 1), capacity=4).pack(torch.tensor([0, 4, 1, 6]))
+
+
+def test_more_blocks_than_row_starts_can_count_are_refused() -> None:
+    side = 1 << 18
+    assert Places(shape=(side, side), capacity=(1 << 32) - 1).capacity == (1 << 32) - 1
+    with pytest.raises(EngineError, match=r"fewer than 2\^32 blocks.*got 4294967296"):
+        Places(shape=(side, side), capacity=1 << 32)
+    assert Places(shape=(side, side), block=(4, 1), capacity=1 << 32).unit == 4

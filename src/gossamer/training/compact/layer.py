@@ -121,8 +121,12 @@ class CompactLayer(nn.Module):
 
     def matrix(self) -> TrainingMatrix:
         """The kernels' handle of the places: made at the first use, and anew when the buffer was written or replaced."""
-        made_from, version = self._made_from, self.places._version
-        if made_from is None or made_from[0] is not self.places or made_from[1] != version:
+        made_from, untold = (
+            self._made_from,
+            self.places.is_inference(),
+        )  # torch counts no versions of inference tensors
+        version = 0 if untold else self.places._version
+        if untold or made_from is None or made_from[0] is not self.places or made_from[1] != version:
             count = self.num_kept // self.where.unit
             self._matrix = TrainingMatrix(
                 self.where.matrix,
@@ -164,8 +168,14 @@ class CompactLayer(nn.Module):
         error_msgs: list[str],
     ) -> None:
         """Own keys as usual; a dense `weight` gives the kept places their values, and must be zero elsewhere."""
-        weight = state_dict.get(f"{prefix}weight")
-        if weight is not None and f"{prefix}values" not in state_dict:
+        weight, values = state_dict.get(f"{prefix}weight"), state_dict.get(f"{prefix}values")
+        if values is not None and values.shape != self.values.shape:
+            error_msgs.append(
+                f"size mismatch for {prefix}values: expected the capacity {self.capacity} of this compact layer, got {values.numel()}; "
+                "make the layers by compact_(model, method) with the method of the checkpoint"
+            )
+            return
+        if weight is not None and values is None:
             state_dict = {key: value for key, value in state_dict.items() if key != f"{prefix}weight"}
             if tuple(weight.shape) != self.weight_shape:
                 error_msgs.append(
@@ -181,9 +191,9 @@ class CompactLayer(nn.Module):
                     "compact_ that one"
                 )
                 return
-            values = torch.zeros_like(self.values)
-            values[: len(kept)] = kept
-            state_dict[f"{prefix}values"], state_dict[f"{prefix}places"] = values, self.places
+            taken = torch.zeros_like(self.values)
+            taken[: len(kept)] = kept
+            state_dict[f"{prefix}values"], state_dict[f"{prefix}places"] = taken, self.places
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

@@ -51,6 +51,11 @@ class Places:
                 f"expected rows, columns and capacity in whole blocks of {self.block[0]}x{self.block[1]}, got a matrix {rows}x{columns} "
                 f"and a capacity of {self.capacity}"
             )
+        if self.capacity // self.unit >= 1 << 32:
+            raise EngineError(
+                f"expected fewer than 2^32 blocks, which row starts of 32 bits can count, got {self.capacity // self.unit}; raise the "
+                "sparsity"
+            )
         if not 0 <= self.capacity <= rows * columns:
             raise EngineError(
                 f"expected a capacity between 0 and the {rows * columns} entries of the weight, got {self.capacity}"
