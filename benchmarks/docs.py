@@ -36,7 +36,8 @@ BLOCK = re.compile(r"<!-- begin ([a-z0-9-]+) -->\n.*?<!-- end \1 -->", re.DOTALL
 
 def methods_plot() -> str:
     """A reference to the study's plot, which `main` draws."""
-    return "![accuracy against sparsity at equal training cost](plots/methods.svg)" if read("methods") else ""
+    picture = "![accuracy against sparsity at equal training cost](plots/methods.svg)"
+    return picture if draw_methods() is not None else ""
 
 
 def plot(name: str) -> str:

@@ -82,13 +82,13 @@ CONTENDERS: dict[str, Contender] = {
     "one-shot": Contender(
         label="one-shot + fine-tune",
         build=_one_shot,
-        settings={"at": 0.2},
+        settings={"at": 0.05},
         tried={"at": (0.02, 0.05, 0.1, 0.2, 0.3)},
     ),
     "gradual": Contender(
         label="gradual",
         build=_gradual,
-        settings={"every": 0.02, "stop": 0.5},
+        settings={"every": 0.02, "stop": 0.1},
         tried={"stop": (0.1, 0.2, 0.3, 0.5, 0.75)},
     ),
     "static": Contender(label="static random", build=lambda common, settings, steps: Static(**common)),

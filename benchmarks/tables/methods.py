@@ -106,9 +106,9 @@ def settings_table() -> str:
 
 
 def draw_methods() -> str | None:
-    """Accuracy over sparsity as SVG, a line a method; None where nothing is stored."""
+    """Accuracy over sparsity as SVG, a line a method; None where no run is stored."""
     result = read("methods")
-    if result is None:
+    if result is None or not any(row["seeds"] for row in result["rows"]):
         return None
     series: dict[str, list[tuple[float, float, float]]] = {}
     for row in result["rows"]:
