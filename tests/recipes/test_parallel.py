@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from gossamer.cli.report import by_worker
 from gossamer.errors import CheckpointError, RecipeError
-from gossamer.recipes import loop, parallel
+from gossamer.recipes import costing, library, loop, parallel
 from gossamer.recipes.run_folder import RunFolder
 from gossamer.training.parallel import InTurn
 
@@ -127,6 +127,16 @@ def test_processes_equal_the_turns_of_one_process(tmp_path):
     assert many.model.read_bytes() == one.model.read_bytes()
     assert without_time(many.rows()) == without_time(one.rows())
     assert notes.epochs[-1].accuracy == result["test_accuracy"]
+    told = [(progress.step, progress.stage.name) for progress in notes.epochs]
+    assert told == [(6, "combined"), (8, "fine-tune"), (16, "fine-tune"), (24, "fine-tune"), (24, "combined")]
+
+
+def test_costs_are_measured_with_partitions_in_turn():
+    recipe = library.document_of("fashion-mnist-resnet20-pgap")
+    with pytest.raises(
+        RecipeError, match=r"pgap.yaml:\d+: method.order: its first steps are made in workers"
+    ):
+        costing.costs_of(recipe, steps=1)
 
 
 def test_recipes_that_cannot_train_in_workers_are_refused():

@@ -41,8 +41,9 @@ def costs_of(recipe: Document, *, steps: int, quick: bool = False) -> dict[str, 
     if plan.in_parallel is not None:
         raise recipe.error(
             ("method", "order"),
-            "its first steps are made in workers, which are not measured here: expected cyclic or random, whose peak and bytes are those "
-            "of one worker; a finished run says in result.json what all of them have cost",
+            "its first steps are made in workers, which are not measured here: expected cyclic, with stages that fit into the run "
+            "(method.rounds, method.steps_per_stage), whose peak is that of one worker; a finished "
+            "run says in result.json what all of them have cost",
         )
     measured: dict[str, dict[str, Any]] = {}
     found: dict[str, Any] = {}

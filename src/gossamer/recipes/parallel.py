@@ -162,6 +162,15 @@ class Rounds:
 
     def look(self) -> None:
         """While workers train: shows how far they are, and ends the round when asked to."""
+        self._show()
+        if self._stop():
+            raise Interrupted(
+                f"interrupted in round {self._round}, which begins anew when the run goes on; the rounds before it are saved in "
+                f"{self._folder.path}"
+            )
+
+    def _show(self) -> None:
+        """What workers have written since the last time."""
         for file in self._files:
             rows = file.rows()
             news = rows[len(self._rows[file]) :]
@@ -172,14 +181,10 @@ class Rounds:
         latest = [rows[-1] for rows in self._rows.values() if rows]
         if latest:
             self._watcher.step(self._progress(_mean(latest, len(self._files), self._first_step(self._round))))
-        if self._stop():
-            raise Interrupted(
-                f"interrupted in round {self._round}, which begins anew when the run goes on; the rounds before it are saved in "
-                f"{self._folder.path}"
-            )
 
     def ended(self, number: int, rows: Sequence[TurnRow], summary: Summary) -> None:
         """After a round, before it is saved: the lines of all its turns, and one of the combined network."""
+        self._show()
         for row in rows:
             if row.lost:
                 name = TurnFile(folder=self._folder.turns, round=number, worker=row.partition).title
