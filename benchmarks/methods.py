@@ -7,7 +7,7 @@ and plots anew.
     python benchmarks/methods.py --list                 what there is to run, and what is finished
     python benchmarks/methods.py --dry-run              how long each run is, and the hours of them all
     python benchmarks/methods.py --jobs 2               all of it, two runs side by side: about 5 hours of two cores
-    python benchmarks/methods.py --only rigl --only 98% rows whose name contains all of these
+    python benchmarks/methods.py --only rigl,set --only 98%    rows whose name contains one of the first and the last
     python benchmarks/methods.py --with full            optional rows, three seeds: full (all images, the leading four), second-domain
                                                         (sections of Debian packages, the leading four), epochs (equal epochs, all)
     python benchmarks/methods.py --choose               the runs that settings were chosen by (validation images, other seeds)
@@ -56,7 +56,12 @@ class Study:
     def rows(self, done: store.Finished) -> list[plan.Row]:
         """The rows that are wanted, as far as they can be named now."""
         found = plan.choices() if self.choose else plan.rows(done, extra=self.extra, quick=self.quick)
-        return [row for row in found if all(word in f"{row.group}/{row.run.name}" for word in self.only)]
+        names = {id(row): f"{row.group}/{row.run.name}" for row in found}
+        return [
+            row
+            for row in found
+            if all(any(word in names[id(row)] for word in words.split(",")) for words in self.only)
+        ]
 
     def runs(self, done: store.Finished) -> list[Run]:
         """Their runs, in order."""
@@ -104,7 +109,10 @@ def main() -> None:
         "--dry-run", action="store_true", help="the rows with their length and cost, and the hours left"
     )
     parser.add_argument(
-        "--only", action="append", default=[], help="rows whose group and name contain this; may be repeated"
+        "--only",
+        action="append",
+        default=[],
+        help="rows whose group and name contain this, or one of several (commas); may be repeated",
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds only")
     parser.add_argument(
