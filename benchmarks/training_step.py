@@ -2,11 +2,13 @@
 
     python benchmarks/training_step.py --sparsity 0.9 --json     one JSON object on standard output
     python benchmarks/training_step.py --model cnn --batch 16
+    python benchmarks/training_step.py --method mest --optimizer adam        edits in the window whose peak is measured
     python benchmarks/training_step.py --sparsity 0.9,0.95 --store    puts the rows into results/training_step.json
 
 Every engine trains the same network on the same batch, in turns, pinned to one CPU; float32. `ratio_*`: milliseconds of the other over
 compact, minima. `memory_ratio`: bytes of weights, gradients, Adam's state and places over dense. `peak_mib`: the largest resident set of
-five training steps in a fresh process, over the process before the network was built.
+five training steps in a fresh process, over the process before the network was built; with `--method` two of these steps end with an edit
+(in the timings every hundredth, which minima do not see).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 
 from gossamer.bench.result import text_table
 from gossamer.bench.script import as_object, split_patterns, store
-from gossamer.bench.training import MODELS, Plan, measure
+from gossamer.bench.training import METHODS, MODELS, Plan, measure
 from gossamer.errors import GossamerError
 
 RESULT = Path(__file__).parent / "results" / "training_step.json"
@@ -32,7 +34,12 @@ def line(row: dict[str, Any]) -> list[str]:
     dense = min(ms for name, ms in row["ms"].items() if name.startswith("dense"))
     ratios = [row[f"ratio_over_{name}"] for name in ("dense", "masked", "sparselab")]
     return [
-        row["network"] + (f", {row['optimizer']}" if row["optimizer"] != "sgd" else ""),
+        ", ".join(
+            [
+                row["network"],
+                *(row[key] for key in ("optimizer", "method") if row[key] not in ("sgd", "static")),
+            ]
+        ),
         row["pattern"],
         "–" if row["sparsity"] is None else f"{row['sparsity']:.0%}",
         f"{dense:.1f}",
@@ -69,6 +76,11 @@ def main() -> None:
         "--pattern", default="unstructured", help="unstructured, block:4x1, ..., separated by commas"
     )
     parser.add_argument("--optimizer", default="sgd", help="sgd (with momentum) or adam")
+    parser.add_argument(
+        "--method",
+        default="static",
+        help=f"one of {', '.join(METHODS)} (mest: EM&S, peak density 1.1 times the target's)",
+    )
     parser.add_argument("--batch", type=int, help="examples of a step; default 128, cnn 32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, help="bursts of each engine; default 10, quick 2")
@@ -87,6 +99,7 @@ def main() -> None:
             sparsity=sparsity,
             pattern=pattern,
             optimizer=options.optimizer,
+            method=options.method,
             batch=options.batch,
             threads=options.threads,
             rounds=rounds,

@@ -100,3 +100,14 @@ def test_wrong_options_are_told_before_anything_is_measured() -> None:
     assert done.returncode != 0
     assert done.stderr.startswith("training_step: ")
     assert not done.stdout
+
+
+@pytest.mark.parametrize("method", ["set", "mest"])
+def test_the_peak_is_measured_with_edits_in_the_window(method: str) -> None:
+    setting = Plan(layers=(16, 32, 32, 10), sparsity=0.5, batch=8, method=method, every=2).setting()
+    assert [len(setting.method.edits_at(step)) for step in range(1, 6)] == [0, 1, 0, 1, 0]
+    trained = ENGINES["compact"](setting)
+    for _ in range(5):
+        trained.step()
+    with pytest.raises(BudgetError, match="--method: expected one of static, set, mest, got 'gap'"):
+        Plan(method="gap").setting()

@@ -194,6 +194,7 @@ def _key(record: dict[str, Any]) -> str:
                 "threads",
                 "dense_isa",
                 "optimizer",
+                "method",
             )
         ]
     )

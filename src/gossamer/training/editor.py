@@ -91,6 +91,7 @@ class Editor:
             for name in self._scope(edit)
         }
         if names:
+            self.owner.make_room()
             self.gradients.take(self.owner, names)
 
     def watch(self, next_step: int) -> None:

@@ -101,6 +101,9 @@ class MaskOwner:
         """True if a backward pass has written this gradient since it was masked: a dropped place is not zero."""
         return bool(gradient[~self._kept[name]].any())
 
+    def make_room(self) -> None:
+        """Everything is dense, and stays."""
+
     def watch(self, names: Collection[str]) -> None:
         """Gradients of dense weights are there anyway."""
 

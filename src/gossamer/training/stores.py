@@ -85,6 +85,10 @@ class Stores(Protocol):
         """True if a gradient that was taken has been written by a later backward pass."""
         ...
 
+    def make_room(self) -> None:
+        """Before an edit gathers what it needs: frees what can be made again."""
+        ...
+
     def watch(self, names: Collection[str]) -> None:
         """Before the backward passes of a step: an edit after it will ask for gradients of absent entries of these weights."""
         ...

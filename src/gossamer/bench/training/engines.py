@@ -4,6 +4,7 @@
     dense NHWC          torch with channels_last memory; networks of images only
     masked, NHWC        the Sparsifier's masks over dense weights, static
     compact             gossamer.compact_: parameters are the kept values; networks of images in channels_last memory, the faster one
+                        (with a method that edits, the Sparsifier edits them)
     sparselab           its SparseLinear in place of linear layers (package `sparselab`, unstructured only)
 
 A step is forward, cross entropy, backward, optimizer step and zero_grad.
@@ -27,12 +28,38 @@ from gossamer.training import Sparsifier
 from gossamer.training.compact import compact_
 from gossamer.training.layers import choose
 from gossamer.training.memory import Memory, measured_memory
-from gossamer.training.methods import Static
+from gossamer.training.methods import MEST, SET, Method, Static
 
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
     "adam": lambda model: torch.optim.Adam(model.parameters(), lr=1e-3),
 }
+
+
+METHODS: dict[str, Callable[[Setting], Method]] = {
+    "static": lambda setting: Static(
+        sparsity=setting.sparsity, pattern=setting.pattern, allocation="uniform"
+    ),
+    "set": lambda setting: SET(
+        sparsity=setting.sparsity,
+        pattern=setting.pattern,
+        allocation="uniform",
+        every=setting.every,
+        stop=_LONG,
+    ),
+    "mest": lambda setting: MEST(
+        sparsity=setting.sparsity,
+        pattern=setting.pattern,
+        allocation="uniform",
+        kind="em&s",
+        mutation=None if setting.sparsity is None else (1 - setting.sparsity) / 10,
+        every=setting.every,
+        stop=_LONG,
+    ),
+}
+"""What places the kept entries: once, or exchanged every so many steps; mest: EM&S with a peak a tenth above the target density."""
+
+_LONG = 1 << 20  # steps: longer than anything that is measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +71,8 @@ class Setting:
     pattern: str
     optimizer: str
     batch: int
+    method_name: str = "static"
+    every: int = 100  # steps between its edits
 
     def __post_init__(self) -> None:
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
@@ -52,11 +81,14 @@ class Setting:
             raise BudgetError(f"--batch: expected at least 1 example, got {self.batch}")
         if self.optimizer not in OPTIMIZERS:
             raise BudgetError(f"--optimizer: expected one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+        if self.method_name not in METHODS:
+            raise BudgetError(f"--method: expected one of {', '.join(METHODS)}, got {self.method_name!r}")
         parse_pattern(self.pattern)
+        _ = self.method  # what it refuses is told now
 
     @property
-    def method(self) -> Static:
-        return Static(sparsity=self.sparsity, pattern=self.pattern, allocation="uniform")
+    def method(self) -> Method:
+        return METHODS[self.method_name](self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +104,16 @@ def _backward(model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
 
 
 def _trained(
-    setting: Setting, model: nn.Module, *, channels_last: bool = False, masked: bool = False
+    setting: Setting, model: nn.Module, *, channels_last: bool = False, sparsifier: bool = False
 ) -> Trained:
     inputs, labels = setting.network.examples(setting.batch)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = inputs.to(memory_format=torch.channels_last)
     optimizer = OPTIMIZERS[setting.optimizer](model)
-    sparsifier = (
+    engine = (
         Sparsifier(model, setting.method, optimizer, seed=0, protect=setting.network.protect)
-        if masked
+        if sparsifier
         else None
     )
     model.train()
@@ -94,7 +126,7 @@ def _trained(
     def memory() -> Memory:
         _backward(model, inputs, labels)
         optimizer.step()
-        return measured_memory(model, optimizer, sparsifier)
+        return measured_memory(model, optimizer, engine)
 
     return Trained(step=step, memory=memory)
 
@@ -108,11 +140,11 @@ def dense_nhwc(setting: Setting) -> Trained:
 
 
 def masked(setting: Setting) -> Trained:
-    return _trained(setting, setting.network.build(), masked=True)
+    return _trained(setting, setting.network.build(), sparsifier=True)
 
 
 def masked_nhwc(setting: Setting) -> Trained:
-    return _trained(setting, setting.network.build(), channels_last=True, masked=True)
+    return _trained(setting, setting.network.build(), channels_last=True, sparsifier=True)
 
 
 def compact(setting: Setting) -> Trained:
@@ -120,7 +152,8 @@ def compact(setting: Setting) -> Trained:
     with torch.device("meta"):
         model = setting.network.build()
     compact_(model, setting.method, seed=0, protect=setting.network.protect)
-    return _trained(setting, model, channels_last=setting.network.is_image)
+    edits = setting.method.last_edit > 0
+    return _trained(setting, model, channels_last=setting.network.is_image, sparsifier=edits)
 
 
 def sparselab(setting: Setting) -> Trained:

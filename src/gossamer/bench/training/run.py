@@ -26,6 +26,8 @@ class Plan:
     sparsity: float | None = 0.9
     pattern: str = "unstructured"
     optimizer: str = "sgd"
+    method: str = "static"
+    every: int = 100  # steps between the edits of a method
     batch: int | None = None  # the network's own
     threads: int = 1
     rounds: int = 10
@@ -38,6 +40,8 @@ class Plan:
             sparsity=self.sparsity,
             pattern=self.pattern,
             optimizer=self.optimizer,
+            method_name=self.method,
+            every=self.every,
             batch=found.batch if self.batch is None else self.batch,
         )
 
@@ -56,12 +60,15 @@ def measure(plan: Plan, progress: Callable[[str], None] = lambda line: None) -> 
         timings = interleave(steps, rounds=plan.rounds, burst_ms=50)
     del steps
     progress("memory")
-    peaks = {name: peak(plan, name) for name in ("compact", "dense")}
+    peaks = {
+        name: peak(replace(plan, every=2), name) for name in ("compact", "dense")
+    }  # two edits in five steps
     return {
         "network": setting.network.name,
         "sparsity": plan.sparsity,
         "pattern": plan.pattern,
         "optimizer": plan.optimizer,
+        "method": plan.method,
         "batch": setting.batch,
         "threads": plan.threads,
         "ratio_over_dense": ratio(timings, "dense", "dense NHWC"),

@@ -14,18 +14,22 @@ import torch
 from torch import Generator, Tensor
 
 from gossamer.errors import EngineError
-from gossamer.sparsity.criteria import View
+from gossamer.sparsity.criteria import Criterion, View
 from gossamer.sparsity.growth import All, Growth, Random
-from gossamer.sparsity.patterns import Pattern, Shape
+from gossamer.sparsity.patterns import Pattern, Shape, Unstructured
 from gossamer.sparsity.patterns.drawing import merged
+from gossamer.sparsity.patterns.tiles import top_entries
 from gossamer.training.edits import Edit
+from gossamer.training.heap import trim
+
+LARGE = 1 << 18  # entries of a weight whose edit is worth a call that gives freed memory back
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entries:
-    """The kept entries of one weight."""
+    """The kept entries of one weight, by ascending position."""
 
-    positions: Tensor  # int64 [nnz], ascending
+    positions: Callable[[Tensor | None], Tensor]  # bool [nnz] -> int64 positions of these; None: of all
     weight: Tensor  # [nnz]
     gradient: Tensor | None = None  # [nnz], where a criterion asked for it
 
@@ -54,19 +58,17 @@ def decide_entries(
     candidates: tuple[Tensor, Tensor] | None = None,
 ) -> EntryDecision:
     """The counterpart of `decisions.decide_edit` for one compact weight, with the same draws from `generator`."""
-    count = len(entries.positions)
+    count = len(entries.weight)
     stays, grown = torch.ones(count, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
     if drop_to is not None and edit.drop_by is not None and drop_to < count:
-        if isinstance(edit.drop_by, Random):
-            scores = torch.rand(count, generator=generator)
-        else:
-            scores = _without_nan(edit.drop_by(_row(entries), drop_to)[0])
-        stays = pattern.select(entries.positions, scores, shape, drop_to)
+        stays = _staying(edit.drop_by, pattern, shape, entries, drop_to, generator)
         assert int(stays.sum()) == drop_to
+        if count >= LARGE:
+            trim()
     if grow_to is not None and edit.grow_by is not None and grow_to > int(stays.sum()):
-        kept = entries.positions[stays]
+        kept = entries.positions(stays)
         if isinstance(edit.grow_by, Random):
-            exclude = entries.positions[~stays] if edit.exclude_dropped else None
+            exclude = entries.positions(~stays) if edit.exclude_dropped else None
             grown = pattern.draw(kept, shape, grow_to, generator, exclude)
         elif candidates is not None:
             grown = _best(edit, pattern, shape, _part(entries, ~stays), candidates, grow_to - len(kept))
@@ -74,6 +76,25 @@ def decide_entries(
             raise refused_growth(edit.grow_by)
         assert len(kept) + len(grown) == grow_to
     return EntryDecision(stays=stays, grown=grown)
+
+
+def _staying(
+    drop_by: Criterion | Random,
+    pattern: Pattern,
+    shape: Shape,
+    entries: Entries,
+    drop_to: int,
+    generator: Generator,
+) -> Tensor:
+    if isinstance(drop_by, Random):
+        scores = torch.rand(len(entries.weight), generator=generator)
+    else:
+        scores = _without_nan(drop_by(_row(entries), drop_to)[0])
+    if len(scores) >= LARGE:
+        trim()
+    if isinstance(pattern, Unstructured):  # every subset is legal: 8 bytes an entry less
+        return top_entries(scores, drop_to, None)
+    return pattern.select(entries.positions(None), scores, shape, drop_to)
 
 
 def _best(
@@ -90,14 +111,14 @@ def _best(
     scores = edit.grow_by(_row(dropped), wanted)[0]
     if edit.exclude_dropped:
         scores = torch.full_like(scores, float("-inf"))
-    positions, order = torch.cat([candidates[0], dropped.positions]).sort()
+    positions, order = torch.cat([candidates[0], dropped.positions(None)]).sort()
     pool = _without_nan(torch.cat([candidates[1], scores])[order])
     return positions[pattern.select(positions, pool, shape, wanted)]
 
 
 def _part(entries: Entries, which: Tensor) -> Entries:
     return Entries(
-        positions=entries.positions[which],
+        positions=lambda _: entries.positions(which),
         weight=entries.weight[which],
         gradient=None if entries.gradient is None else entries.gradient[which],
     )
@@ -142,7 +163,7 @@ def _row(entries: Entries) -> View:
     """A criterion reads matrices; the kept entries are one of a single row."""
     return View(
         weight=entries.weight[None],
-        mask=torch.ones(1, len(entries.positions), dtype=torch.bool),
+        mask=torch.ones(1, len(entries.weight), dtype=torch.bool),
         gradient=None if entries.gradient is None else entries.gradient[None],
     )
 

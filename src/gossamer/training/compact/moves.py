@@ -16,17 +16,16 @@ from gossamer.training.compact.storage import PIECE, Places
 def edited(where: Places, data: Tensor, stays: Tensor, grown: Tensor) -> tuple[Tensor, int]:
     """New places: of the entries in `data`, by ascending position, those that stay, and `grown` (ascending); and how many of these
     stood there before."""
-    positions = torch.empty(int(stays.sum()) + len(grown), dtype=torch.int64)
+    new = torch.zeros_like(data)
     filled = seen = regrown = 0
     for lines in where.ranges(data):
         held = where.positions_in(data, lines).sort().values
         stay = stays[seen : seen + len(held)]
         entering = _inside(where, lines, grown)
         regrown += int(torch.isin(entering, held[~stay]).sum())
-        now = torch.cat([held[stay], entering])
-        positions[filled : filled + len(now)] = now[where.keys(now).argsort()]
-        filled, seen = filled + len(now), seen + len(held)
-    return where.pack(positions), regrown
+        filled = where.fill(new, lines, filled, torch.cat([held[stay], entering]))
+        seen += len(held)
+    return new, regrown
 
 
 @dataclass(frozen=True, kw_only=True)

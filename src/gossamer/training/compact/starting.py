@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ def starting_positions(
                     places[name] = first_places(edit, legal, shape.matrix, weights[name], drop, generator)
                     drop = None
                 held = places[name]
-                entries = Entries(positions=held, weight=_values(weights[name], held))
+                entries = Entries(positions=partial(_chosen, held), weight=_values(weights[name], held))
                 decision = decide_entries(
                     edit, legal, shape.matrix, entries, drop, grow_to.get(name), generator
                 )
@@ -60,6 +61,10 @@ def starting_positions(
 def dense_matrix_of(weight: Tensor) -> Callable[[], Tensor] | None:
     """The matrix of a dense weight when asked for; None on the meta device."""
     return None if weight.is_meta else lambda: as_matrix(weight.detach())
+
+
+def _chosen(held: Tensor, which: Tensor | None) -> Tensor:
+    return held if which is None else held[which]
 
 
 def _values(weight: Callable[[], Tensor] | None, held: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from gossamer.sparsity.patterns.drawing import in_place_sorted, pieces, piecewis
 from gossamer.sparsity.view import matrix_shape
 
 _LAST_16_BIT = 1 << 16
-PIECE = 1 << 16  # entries: 0.5 MiB of 64-bit numbers
+PIECE = 1 << 14  # entries; what is computed for a piece takes about 120 bytes each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,16 @@ class Places:
             part.copy_(piece % per_row)
         return data
 
+    def fill(self, data: Tensor, lines: range, before: int, positions: Tensor) -> int:
+        """Writes the positions of whole blocks in some rows of blocks, after earlier rows with `before` blocks; how many there are now."""
+        blocks = self.keys(positions).sort().values[:: self.unit] // self.unit
+        after, per_row = before + len(blocks), self.matrix[1] // self.block[1]
+        assert after * self.unit <= self.capacity
+        starts = torch.searchsorted(blocks, torch.arange(lines.start, lines.stop + 1) * per_row)
+        self.row_start(data)[lines.start : lines.stop + 1] = (starts + before).to(torch.uint32)
+        self.columns(data)[before:after] = (blocks % per_row).to(self.index_type)
+        return after
+
     def positions(self, data: Tensor) -> Tensor:
         """int64 positions r * C + c of the kept entries, in the order of the structure (ascending for 1x1 blocks)."""
         positions, filled = torch.empty(self.num_kept(data), dtype=torch.int64), 0
@@ -125,6 +135,17 @@ class Places:
             part = self.positions_in(data, lines)
             positions[filled : filled + len(part)] = part
             filled += len(part)
+        return positions
+
+    def ascending(self, data: Tensor, which: Tensor | None = None) -> Tensor:
+        """int64 positions of the kept entries, ascending; of `which` of them (bool [nnz], in this order)."""
+        count = self.num_kept(data) if which is None else int(which.sum())
+        positions, filled, seen = torch.empty(count, dtype=torch.int64), 0, 0
+        for lines in self.ranges(data):
+            held = self.positions_in(data, lines).sort().values
+            part = held if which is None else held[which[seen : seen + len(held)]]
+            positions[filled : filled + len(part)] = part
+            filled, seen = filled + len(part), seen + len(held)
         return positions
 
     def positions_in(self, data: Tensor, lines: range) -> Tensor:
@@ -138,11 +159,6 @@ class Places:
             return corner
         inside = torch.arange(down)[:, None] * width + torch.arange(across)
         return (corner[:, None] + inside.flatten()).flatten()
-
-    def held_in(self, data: Tensor, lines: range) -> int:
-        """How many these are."""
-        starts = self.row_start(data)
-        return (int(starts[lines.stop].item()) - int(starts[lines.start].item())) * self.unit
 
     def ranges(self, data: Tensor) -> Iterator[range]:
         """Consecutive rows of blocks, about PIECE entries at a time: what needs 64-bit numbers an entry is done range by range."""

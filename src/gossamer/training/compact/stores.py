@@ -11,6 +11,7 @@ The parameter object, its shape and its storage stay what they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
-from gossamer.training.compact.entries import Entries, decide_entries
+from gossamer.training.compact.entries import LARGE, Entries, decide_entries
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.moves import Move, edited
 from gossamer.training.copies import Copy
@@ -31,6 +32,7 @@ from gossamer.training.decisions import Outcome
 from gossamer.training.digests import digest_of_positions
 from gossamer.training.edits import CountState, Edit, after_drop, after_edit
 from gossamer.training.foresight import no_ranking
+from gossamer.training.heap import trim
 from gossamer.training.layers import Slot
 from gossamer.training.optimizers import state_tensors, support_for
 from gossamer.training.reports import LayerChange
@@ -126,6 +128,12 @@ class CompactStores:
         """Gradients have no dropped places that could tell; the first call of a step counts."""
         return False
 
+    def make_room(self) -> None:
+        for name in self.slots:
+            self._layer(name).release()
+        if any(self.slots[name].weight.numel() >= LARGE for name in self.slots):
+            trim()
+
     def watch(self, names: Collection[str]) -> None:
         for name in self.slots:
             self._layer(name).recorded = [] if name in names else None
@@ -134,8 +142,7 @@ class CompactStores:
     def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
         """On every rank: the best absent entries of weights that grow by gradient, which rank 0 will choose from."""
         self._candidates.clear()
-        for name in state.scope:
-            self._layer(name).release()
+        self.make_room()
         after = after_edit(edit, state)
         self._grown = {name: after[name] - kept for name, kept in after_drop(edit, state).items()}
         if edit.grow_by is None or isinstance(edit.grow_by, Random):
@@ -174,6 +181,8 @@ class CompactStores:
                 raise type(error)(f"{name!r}: {error}") from None
             outcome[f"stays/{name}"] = decision.stays
             outcome[f"grown/{name}"] = decision.grown
+            if len(decision.stays) >= LARGE:
+                trim()
         return outcome
 
     def outcome_like(self) -> Outcome:
@@ -197,6 +206,8 @@ class CompactStores:
         if edit.fill is not FILLS["zero"]:
             raise EngineError(f"{name!r}: expected the fill zero for compact layers, got {edit.fill}")
         layer, stays, grown = self._layer(name), outcome[f"stays/{name}"], outcome[f"grown/{name}"]
+        if len(stays) >= LARGE:
+            trim()
         places, regrown = edited(layer.where, layer.places, stays, grown)
         move = Move.between(layer.where, layer.places, places, fresh=grown)
         weight = self.slots[name].weight
@@ -243,20 +254,23 @@ class CompactStores:
     def _entries(self, name: str, gradients: Gradients | None) -> Entries:
         """By ascending position: values and gradients as they stand, or in another order for blocks."""
         layer, weight = self._layer(name), self.slots[name].weight.detach()
-        positions, gradient = layer.positions(), None if gradients is None else gradients(name, weight)
-        weight, gradient = weight[: len(positions)], None if gradient is None else gradient[: len(positions)]
-        if layer.where.unit > 1:
+        gradient, where, count = (
+            None if gradients is None else gradients(name, weight),
+            layer.where,
+            layer.num_kept,
+        )
+        weight, gradient = weight[:count], None if gradient is None else gradient[:count]
+        if where.unit > 1:
             weight, gradient = weight.clone(), None if gradient is None else gradient.clone()
             filled = 0
-            for lines in layer.where.ranges(layer.places):
-                held = layer.where.held_in(layer.places, lines)
-                here = slice(filled, filled + held)
-                positions[here], order = positions[here].sort()
+            for lines in where.ranges(layer.places):
+                order = where.positions_in(layer.places, lines).argsort()
                 for tensor in (weight, gradient):
                     if tensor is not None:
-                        tensor[here] = tensor[here][order]
-                filled += held
-        return Entries(positions=positions, weight=weight, gradient=gradient)
+                        here = tensor[filled : filled + len(order)]
+                        here.copy_(here[order])
+                filled += len(order)
+        return Entries(positions=partial(where.ascending, layer.places), weight=weight, gradient=gradient)
 
 
 class _Masks(Mapping[str, Tensor]):
