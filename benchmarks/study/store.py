@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.runs import VERSION, Run
+from benchmarks.study.runs import Run
 from gossamer.bench import machine
 from gossamer.files import write_atomic
 
@@ -52,12 +52,12 @@ def put(run: Run, outcome: Mapping[str, Any], folder: Path, commit: str) -> None
 
 
 def finished(folder: Path, collected: Path | None = RESULT) -> Finished:
-    """All finished runs, those of the folder and those collected before, by key; runs of other versions are left out."""
+    """All finished runs, those of the folder and those collected before, by key; a key holds the version, so that others match no plan."""
     records: list[dict[str, Any]] = []
     if collected is not None and collected.is_file():
         records += json.loads(collected.read_text())["runs"]
     records += [json.loads(path.read_text()) for path in sorted(folder.glob("????????????????.json"))]
-    return {record["key"]: record for record in records if record.get("version", VERSION) == VERSION}
+    return {record["key"]: record for record in records}
 
 
 def commit_of_code() -> str:

@@ -178,7 +178,24 @@ def test_mistakes_are_named() -> None:
         Sieving(at_epoch=1, min_presentations=0)
     with pytest.raises(ValueError, match=r"min_presentations: expected 1 to at_epoch \(2\).*got 3"):
         Sieving(at_epoch=2)
+    with pytest.raises(ValueError, match="at_epoch: expected a whole number of epochs, got '4'"):
+        Sieving(at_epoch="4")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"max_fraction: expected a fraction 0 < x < 1, got '0.3'"):
+        Sieving(at_epoch=4, max_fraction="0.3")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"num_examples: expected at least 1, got 2\.5"):
+        Sieve(Sieving(at_epoch=3), num_examples=2.5)  # type: ignore[arg-type]
     filter_ = Sieve(Sieving(at_epoch=3), num_examples=3)
+    right = torch.ones(2).bool()
+    for indices, correct, words in (
+        ([0, 1], right, r"as tensors \[N\], got list and Tensor"),
+        (torch.tensor([0.0, 1.0]), right, "got torch.float32 and torch.bool"),
+        (torch.arange(2), torch.ones(2), "got torch.int64 and torch.float32"),
+        (torch.tensor([0, 3]), right, "indices from 0 to 2 .* got 3"),
+        (torch.tensor([-1, 0]), right, "indices from 0 to 2 .* got -1"),
+    ):
+        with pytest.raises(DataError, match=words):
+            filter_.observe(indices, correct)  # type: ignore[arg-type]
+    filter_.observe(torch.arange(0), right[:0])
     with pytest.raises(DataError, match=r"one shape \[N\], got \(2,\) and \(3,\)"):
         filter_.observe(torch.arange(2), torch.ones(3).bool())
     with pytest.raises(DataError, match="labels"):

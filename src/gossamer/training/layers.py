@@ -165,7 +165,7 @@ def _compact(slots: dict[str, Slot], pattern: Pattern) -> Chosen:
     masked, dense = {}, {}
     for name, slot in slots.items():
         if not isinstance(slot.module, HoldsValues):
-            dense[name] = (slot, "dense beside compact layers")
+            dense[name] = (slot, "not a compact layer")
             continue
         if slot.module.pattern != str(pattern):
             raise EngineError(

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError
-from gossamer.training.methods.method import Method, stages_of
+from gossamer.training.methods.method import BoundInBytes, Method, stages_of
+from gossamer.training.optimizer_state import rule_of
 
 
 def _forget(optimizer: Optimizer) -> None:
@@ -102,6 +103,7 @@ def check_optimizer(
             f"{who} corrects its bias with one step count a tensor, and {how} grows weights that need their own: expected SGD, Adam or "
             "AdamW; or accept the shared count with adam_counts='shared'"
         )
+    _check_planned_states(optimizer, support, method, weights, per_weight_counts=per_weight_counts)
     frozen = next((name for name, weight in weights.items() if not weight.requires_grad), None)
     if method.grows and frozen is not None:
         raise EngineError(
@@ -113,7 +115,7 @@ def check_optimizer(
         if weight.requires_grad and id(weight) not in held:
             raise EngineError(
                 f"the optimizer does not hold {name!r}: expected every masked weight in one of its parameter groups; make the optimizer "
-                "from this model's parameters, or leave the weight out with layers= or protect="
+                "from this model's parameters (after compact_, which makes new ones), or leave the weight out with layers= or protect="
             )
     return support
 
@@ -130,6 +132,30 @@ def check_restart(optimizer: Optimizer, method: Method) -> None:
             f"{who} has state before its first step here, and {how} restarts it between stages by clearing that: expected an optimizer of "
             f"torch, or a new one that makes its state at its first step; make it there if {who} is yours, or leave the state alone with "
             "restart_optimizer=False"
+        )
+
+
+def _check_planned_states(
+    optimizer: Optimizer,
+    support: Support,
+    method: Method,
+    weights: Mapping[str, Tensor],
+    *,
+    per_weight_counts: bool,
+) -> None:
+    """EngineError if `method` promises a bound in bytes, and the optimizer keeps more tensors a weight than that was planned with."""
+    if not isinstance(method, BoundInBytes) or method.peak_bytes is None or support is UNKNOWN:
+        return
+    ours = {id(weight) for weight in weights.values()}
+    rule = rule_of(optimizer)
+    groups = (group for group in optimizer.param_groups if any(id(p) in ours for p in group["params"]))
+    births = int(method.grows and per_weight_counts and support.counts == "adam")
+    needed = max((rule.per_weight(group) + births for group in groups), default=0)
+    if needed > method.states:
+        also = ", the step counts of grown weights included" if births else ""
+        raise EngineError(
+            f"{type(method).__name__} keeps to {method.peak_bytes} bytes with {method.states} optimizer tensors a weight, and "
+            f"{type(optimizer).__name__} has {needed}{also}: expected states={needed} in the method"
         )
 
 

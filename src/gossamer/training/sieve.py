@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from gossamer.errors import CheckpointError, DataError
+from gossamer.sparsity.patterns.pattern import is_whole
 from gossamer.training import ranks
 
 _UNSEEN, _RIGHT, _WRONG = 0, 1, 2  # of an epoch; the larger one wins where an example is seen twice
@@ -48,14 +49,18 @@ class Sieving:
     min_presentations: int = 3
 
     def __post_init__(self) -> None:
+        for name, value in (("at_epoch", self.at_epoch), ("min_presentations", self.min_presentations)):
+            if not is_whole(value):
+                raise ValueError(f"{name}: expected a whole number of epochs, got {value!r}")
         if self.at_epoch < 1:
             raise ValueError(f"at_epoch: expected at least 1 epoch with all examples, got {self.at_epoch!r}")
-        if not 0 < self.max_fraction < 1:
+        given: object = self.max_fraction
+        if not isinstance(given, int | float) or not 0 < given < 1:
             raise ValueError(f"max_fraction: expected a fraction 0 < x < 1, got {self.max_fraction!r}")
         if not 1 <= self.min_presentations <= self.at_epoch:
             raise ValueError(
                 f"min_presentations: expected 1 to at_epoch ({self.at_epoch}), because an example is presented once an epoch, got "
-                f"{self.min_presentations!r}"
+                f"{self.min_presentations!r}; lower it, or sieve later"
             )
 
     def most_removed(self, num_examples: int) -> int:
@@ -121,7 +126,7 @@ class Sieve:
         device: torch.device | str = "cpu",
     ) -> None:
         """labels: int64 [D], only for the report. device: where the statistics live, that of the training loop."""
-        if num_examples < 1:
+        if not is_whole(num_examples) or num_examples < 1:
             raise DataError(f"num_examples: expected at least 1, got {num_examples!r}")
         if labels is not None and labels.shape != (num_examples,):
             raise DataError(
@@ -164,15 +169,35 @@ class Sieve:
     @torch.no_grad()
     def observe(self, indices: Tensor, correct: Tensor) -> None:
         """Notes a batch: indices [N] into the data set, correct [N] bool. After the removal there is nothing more to note."""
-        if indices.shape != correct.shape or indices.dim() != 1:
-            raise DataError(
-                f"expected indices and correct of one shape [N], got {tuple(indices.shape)} and {tuple(correct.shape)}"
-            )
+        self._check_batch(indices, correct)
         if self.done:
             return
         device = self._now.device
         codes = _WRONG - correct.to(device=device, dtype=torch.uint8)
         self._now.scatter_reduce_(0, indices.to(device=device, dtype=torch.int64), codes, "amax")
+
+    def _check_batch(self, indices: object, correct: object) -> None:
+        """Whether a batch can be meant; values of indices only where that needs no wait for a device."""
+        if not isinstance(indices, Tensor) or not isinstance(correct, Tensor):
+            raise DataError(
+                f"expected indices and correct as tensors [N], got {type(indices).__name__} and {type(correct).__name__}"
+            )
+        if indices.shape != correct.shape or indices.dim() != 1:
+            raise DataError(
+                f"expected indices and correct of one shape [N], got {tuple(indices.shape)} and {tuple(correct.shape)}"
+            )
+        if indices.is_floating_point() or indices.dtype == torch.bool or correct.dtype != torch.bool:
+            raise DataError(
+                f"expected whole numbers as indices and bool as correct, got {indices.dtype} and {correct.dtype}; for "
+                "instance correct=logits.argmax(1) == labels"
+            )
+        if indices.device.type == "cpu" and len(indices):
+            first, last = (int(value) for value in indices.aminmax())
+            if first < 0 or last >= self.num_examples:
+                raise DataError(
+                    f"expected indices from 0 to {self.num_examples - 1} into the data set of {self.num_examples} examples, got "
+                    f"{first if first < 0 else last}"
+                )
 
     @torch.no_grad()
     def end_epoch(self) -> SieveReport | None:

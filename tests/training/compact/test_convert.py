@@ -65,7 +65,8 @@ def test_a_model_that_was_trained_masked_becomes_compact_with_its_masks() -> Non
         compact_(model, masks=sparsifier)
     sparsifier.finalize()
     expected = model(x)
-    report = compact_(model, masks=sparsifier)
+    with pytest.warns(RuntimeWarning, match="make a new optimizer"):
+        report = compact_(model, masks=sparsifier)
     assert {row.name: row.num_kept for row in report.compact} == {
         name: int(mask.sum()) for name, mask in sparsifier.masks.items()
     }
@@ -180,7 +181,36 @@ def test_conversions_that_cannot_be_meant_are_refused() -> None:
         compact_(nn.DataParallel(mlp()), 0.5)
     with pytest.raises(EngineError, match="the model itself"):
         compact_(nn.Linear(8, 8), 0.5, protect=Protection(first=False, last=False))
+    with pytest.raises(EngineError, match=r"expected a torch\.nn\.Module, got int"):
+        compact_(3, 0.5)  # type: ignore[arg-type]
+    model = mlp()
+    compact_(model, 0.5)
+    with pytest.raises(EngineError, match="got one with compact layers"):
+        compact_(model, 0.5)
     with torch.device("meta"):
         model = mlp()
     with pytest.raises(EngineError, match="initial='random'"):
         compact_(model, 0.5, initial="magnitude")
+
+
+def test_an_optimizer_from_before_is_told() -> None:
+    """Its steps would leave the compact layers as they are, in silence."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    others = torch.optim.SGD(mlp().parameters(), lr=0.1)
+    method = SET(sparsity=0.5, every=5, stop=50)
+    with pytest.warns(
+        RuntimeWarning, match=r"SGD holds '2\.weight' .*make a new optimizer after compact_"
+    ) as told:
+        compact_(model, method)
+    assert len(told) == 1
+    assert others.param_groups
+    with pytest.raises(EngineError, match=r"does not hold .*after compact_"):
+        Sparsifier(model, method, optimizer)
+
+
+def test_an_optimizer_made_afterwards_is_fine(recwarn: pytest.WarningsRecorder) -> None:
+    model = mlp()
+    compact_(model, 0.5)
+    assert torch.optim.SGD(model.parameters(), lr=0.1).param_groups
+    assert not list(recwarn)

@@ -276,6 +276,8 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"order": "sequential"}, "order to be one of cyclic, random, parallel"),
     ({"order": "parallel"}, "gossamer.training.parallel.grow_in_parallel"),
     ({"first": 3}, "first from 0 to 2, got 3"),
+    ({"seed": "a", "order": "random"}, "seed to be a whole number, got 'a'"),
+    ({"restart_optimizer": "no"}, "restart_optimizer to be True or False, got 'no'"),
     ({"rounds": 0}, "rounds at least 1, got 0"),
     ({"rounds": 1.5}, "rounds to be a whole number, got 1.5"),
     ({"steps_per_stage": 0}, "steps_per_stage at least 1"),

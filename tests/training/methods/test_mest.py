@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gossamer.errors import BudgetError, GossamerError, MethodError
+from gossamer.errors import BudgetError, EngineError, GossamerError, MethodError
 from gossamer.sparsity.costs import LayerShape
 from gossamer.training import MEST, SET, Method, Sparsifier, Static
 from gossamer.training.foresight import peak_counts, peak_kept
@@ -266,6 +266,29 @@ def test_bytes_are_met_in_training() -> None:
     assert seen[-1] == network_memory(sparsifier.shapes, kept(sparsifier), states=1).total < bound - 100
 
 
+@pytest.mark.parametrize(
+    ("make", "needed"),
+    [
+        (lambda p: torch.optim.SGD(p, lr=0.1), 0),
+        (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), 1),
+        (torch.optim.Adam, 3),
+        (lambda p: torch.optim.AdamW(p, amsgrad=True), 4),
+    ],
+)
+def test_a_bound_in_bytes_is_planned_for_the_optimizer(make: Any, needed: int) -> None:
+    def start(states: int, **settings: Any) -> Sparsifier:
+        model = mlp()
+        method = MEST(sparsity=0.6, kind="em&s", peak_bytes=100_000, states=states)
+        return Sparsifier(model, method, make(model.parameters()), protect=NOTHING, **settings)
+
+    start(needed)
+    if needed:
+        with pytest.raises(EngineError, match=f"has {needed}.*: expected states={needed} in the method"):
+            start(needed - 1)
+    if needed > 2:
+        start(needed - 1, adam_counts="shared")
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "soft"}, "kind to be one of em, em&s, got 'soft'"),
     ({"decay": "cubic"}, "decay to be one of piecewise, cosine, linear, constant"),
@@ -279,6 +302,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"gradient_weight": float("nan")}, "gradient_weight to be a number of at least 0, got nan"),
     ({"every": 0}, "every to be at least 1"),
+    ({"exclude_dropped": "yes"}, "exclude_dropped to be True or False, got 'yes'"),
     ({"kind": "em&s", "stop": 0}, "stop at step 1 or later"),
     ({"peak_bytes": 1000}, "expected kind='em&s' with peak_bytes"),
     ({"peak_bytes": 1000, "kind": "em&s", "mutation": 0.1}, "expected one of the two, got mutation 0.1"),

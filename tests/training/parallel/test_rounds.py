@@ -319,7 +319,10 @@ def test_what_cannot_be_meant_is_refused() -> None:
     for settings, words in (
         ({"order": "cyclic"}, r"expected GaP\(…, order='parallel'\)"),
         ({"others": "sum"}, "others to be average or owner"),
-        ({"retries": -1}, "retries of at least 0"),
+        ({"retries": -1}, "whole number of at least 0 as retries, got -1"),
+        ({"retries": "2"}, "as retries, got '2'"),
+        ({"workers": 2}, r"workers such as InTurn\(\) or LocalProcesses\(2\), got 2"),
+        ({"train": None}, r"a function train\(model, turn\), got None"),
     ):
         with pytest.raises(EngineError, match=words):
             grow(**settings)

@@ -81,7 +81,10 @@ class Taps:
     @classmethod
     def parse(cls, arguments: str) -> Self:
         if not arguments.isdecimal():
-            raise PatternError(f"expected taps:4, got 'taps:{arguments}'")
+            given = f"taps:{arguments}" if arguments else "taps"
+            raise PatternError(
+                f"expected taps:4, four kept of the nine taps of a filter slice, got {given!r}"
+            )
         return cls(kept=int(arguments))
 
     def for_weight(self, weight: tuple[int, ...]) -> Taps:

@@ -6,12 +6,14 @@ step 0, with the same draws. A model on the meta device is materialised layer by
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, PatternError
 from gossamer.sparsity.costs import LayerShape
@@ -67,6 +69,7 @@ def compact_(
     >>> [type(layer).__name__ for layer in model], report.left_dense[0].reason
     (['Linear', 'ReLU', 'SparseLinear', 'ReLU', 'Linear'], 'protected: first layer')
     """
+    _check_model(model)
     given = masks.masks if isinstance(masks, Sparsified) else masks
     if given is not None:
         if method is not None or initial is not None or allocation is not None or layers is not None:
@@ -76,10 +79,6 @@ def compact_(
         method, layers = Static(pattern=pattern or "unstructured", initial="given"), list(given)
     else:
         method = _as_method(method, pattern=pattern, allocation=allocation, initial=initial)
-    if model is not unwrap(model):
-        raise EngineError(
-            f"compact_: expected the plain model, got a {type(model).__name__} around it; compact_ first, wrap or compile it afterwards"
-        )
     legal = parse_pattern(method.pattern)
     chosen = choose(model, legal, protect or Protection(), layers)
     _refuse_owned(chosen.masked)
@@ -103,6 +102,7 @@ def compact_(
     else:
         places = {name: _positions(name, given[name], shapes[name].weight, legal) for name in slots}
     capacities = _capacities(method, shapes)
+    _warn_of_optimizers(slots)
     generator = torch.Generator().manual_seed(seed)
     for name, slot in slots.items():
         _replace(model, slot, places.pop(name), capacities.get(name), legal, generator)
@@ -110,6 +110,39 @@ def compact_(
     if meta:
         materialise(model)
     return _report(model, shapes)
+
+
+def _check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise EngineError(f"compact_: expected a torch.nn.Module, got {type(model).__name__}")
+    if model is not unwrap(model):
+        raise EngineError(
+            f"compact_: expected the plain model, got a {type(model).__name__} around it; compact_ first, wrap or compile it afterwards"
+        )
+    if any(isinstance(module, CompactLayer) for module in model.modules()):
+        raise EngineError(
+            "compact_: expected a dense model, got one with compact layers; call it once, or to_dense(model) first"
+        )
+
+
+def _warn_of_optimizers(slots: Mapping[str, Slot]) -> None:
+    """An optimizer from before holds weights that the model is about to lose: its steps would pass over the compact ones in silence."""
+    names = {id(slot.weight): name for name, slot in slots.items()}
+    for found in gc.get_objects():
+        if Optimizer in type(found).__mro__:
+            held = [
+                names[id(p)]
+                for group in getattr(found, "param_groups", ())
+                for p in group["params"]
+                if id(p) in names
+            ]
+            if held:
+                warnings.warn(
+                    f"compact_: {type(found).__name__} holds {held[0]!r} and {len(held) - 1} other dense weights, which the model "
+                    "loses: it would not train the compact layers, and keeps memory; make a new optimizer after compact_, and drop this",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
 
 
 def _positions(name: str, mask: Tensor, shape: tuple[int, ...], pattern: Pattern) -> Tensor:

@@ -11,7 +11,14 @@ from gossamer.sparsity.growth import Growth, Random
 from gossamer.sparsity.patterns import NOfM
 from gossamer.sparsity.schedules import Schedule
 from gossamer.training.edits import Edit, Unchanged, WithoutFraction
-from gossamer.training.methods.method import INITIAL, Method, check_settings, check_steps, starting_edits
+from gossamer.training.methods.method import (
+    INITIAL,
+    Method,
+    check_flags,
+    check_settings,
+    check_steps,
+    starting_edits,
+)
 
 
 class Exchange(Method, Protocol):
@@ -35,6 +42,7 @@ def check_exchange(method: Exchange) -> None:
     check_steps(method, every=method.every, stop=method.stop)
     pattern, initial, drop_fraction = check_settings(method), method.initial, method.drop_fraction
     who = type(method).__name__
+    check_flags(who, exclude_dropped=method.exclude_dropped)
     if initial not in INITIAL:
         raise MethodError(f"{who}: expected initial to be one of {', '.join(INITIAL)}, got {initial!r}")
     given: object = drop_fraction

@@ -23,7 +23,13 @@ from gossamer.errors import MethodError
 from gossamer.sparsity.criteria import CRITERIA
 from gossamer.sparsity.growth import GROWTH, Random
 from gossamer.training.edits import AtSparsity, Counts, Edit, Most, RankedInside, Scope
-from gossamer.training.methods.method import Steps, check_is_step, check_settings, final_sparsity
+from gossamer.training.methods.method import (
+    Steps,
+    check_flags,
+    check_is_step,
+    check_settings,
+    final_sparsity,
+)
 from gossamer.training.partitions import Inside, Outside, Partitions
 from gossamer.training.stages import Stage
 
@@ -64,7 +70,14 @@ class GaP:
         check_settings(self)
         num_partitions = len(self.split_by)
         check_is_step("GaP", steps_per_stage=self.steps_per_stage, finetune=self.finetune)
+        check_flags(
+            "GaP",
+            keep_first=self.keep_first,
+            restart_optimizer=self.restart_optimizer,
+            restart_rate=self.restart_rate,
+        )
         for name, value, least, most in (
+            ("seed", self.seed, 0, None),
             ("rounds", self.rounds, 1, None),
             ("first", self.first, 0, num_partitions - 1),
             ("steps_per_stage", self.steps_per_stage, 1, None),

@@ -25,7 +25,7 @@ from gossamer.sparsity.growth import GROWTH, Random
 from gossamer.sparsity.patterns import NOfM, Taps, parse_pattern
 from gossamer.sparsity.schedules import Schedule, constant, cosine, linear, piecewise
 from gossamer.training.edits import AtSparsity, Counts, Edit
-from gossamer.training.methods.method import Steps, check_settings, check_steps, final_sparsity
+from gossamer.training.methods.method import Steps, check_flags, check_settings, check_steps, final_sparsity
 from gossamer.training.methods.mutation import Above, AboveInBytes, Below, Target
 
 DECAYS = ("piecewise", "cosine", "linear", "constant")
@@ -71,6 +71,7 @@ class MEST:
     def __post_init__(self) -> None:
         pattern = check_settings(self)
         check_steps(self, every=self.every, stop=self.stop)
+        check_flags("MEST", exclude_dropped=self.exclude_dropped)
         for name, value, known in (
             ("kind", self.kind, ("em", "em&s")),
             ("decay", self.decay, DECAYS),

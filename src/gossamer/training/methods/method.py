@@ -72,6 +72,21 @@ def stages_of(method: Method) -> tuple[Stage, ...]:
     return method.stages() if isinstance(method, Staged) else ()
 
 
+@runtime_checkable
+class BoundInBytes(Protocol):
+    """What a method that plans by bytes has beside the rest."""
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The bound; None where there is none."""
+        ...
+
+    @property
+    def states(self) -> int:
+        """The optimizer tensors a weight that it was planned with."""
+        ...
+
+
 INITIAL = ("random", "magnitude", "given")
 
 
@@ -129,6 +144,13 @@ def check_is_step(who: str, **steps: object) -> None:
             raise MethodError(
                 f"{who}: expected {name} to be a whole number of optimizer steps, got {value!r}"
             )
+
+
+def check_flags(who: str, **flags: object) -> None:
+    """Yes or no: a text such as "no" would count as yes."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise MethodError(f"{who}: expected {name} to be True or False, got {value!r}")
 
 
 def starting_edits(method: Method) -> tuple[Edit, ...]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import EngineError
+from gossamer.sparsity.patterns.pattern import is_whole
 from gossamer.training.edits import Edit, Shapes
 from gossamer.training.engine import Sparsifier
 from gossamer.training.layers import unwrap
@@ -49,7 +50,7 @@ def grow_in_parallel(
     others: str = "average",
     retries: int = 1,
     threads: int | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     watcher: "RoundWatcher | None" = None,
 ) -> "Grown":
     """Trains `model` in place by P-GaP, and returns its masks with a report of what it cost.
@@ -76,7 +77,8 @@ def grow_in_parallel(
     >>> grown.report.machine_steps, grown.report.longest_steps, grown.report.peak_density, grown.report.sparsity
     (23, 13, 0.625, 0.75)
     """
-    _check(method, others, retries)
+    _check(method, train, workers, others, retries)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     run = _Run(method=method, seed=seed, protect=protect, layers=layers)
     settings = f"{method!r}, seed {seed}, others {others!r}, protect {protect!r}, layers {layers!r}"
     begun = workers.agree(lambda: None if checkpoint is None else saved.load(checkpoint, run=settings))
@@ -198,16 +200,24 @@ class _Run:
         ]
 
 
-def _check(method: GaP, others: str, retries: int) -> None:
+def _check(method: GaP, train: object, workers: object, others: str, retries: int) -> None:
     given: object = method
     if not isinstance(given, GaP) or method.order != "parallel":
         raise EngineError(
             f"grow_in_parallel: expected GaP(…, order='parallel') as method, got {method!r}; other methods train with a Sparsifier"
         )
+    if not callable(train):
+        raise EngineError(f"grow_in_parallel: expected a function train(model, turn), got {train!r}")
+    if isinstance(workers, type) or not hasattr(workers, "agree"):
+        raise EngineError(
+            f"grow_in_parallel: expected workers such as InTurn() or LocalProcesses(2), got {workers!r}"
+        )
     if others not in OTHERS:
         raise EngineError(f"grow_in_parallel: expected others to be {' or '.join(OTHERS)}, got {others!r}")
-    if retries < 0:
-        raise EngineError(f"grow_in_parallel: expected retries of at least 0, got {retries}")
+    if not is_whole(retries) or retries < 0:
+        raise EngineError(
+            f"grow_in_parallel: expected a whole number of at least 0 as retries, got {retries!r}"
+        )
 
 
 def _opened(
