@@ -184,6 +184,17 @@ def test_quick_leaves_nothing_out():
     assert all(row.run.images == 1280 and row.seeds == (0,) for row in quick)
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_optional_rows_stand_in_the_result_once_they_are_run(quick):
+    rows = plan.rows({}, extra=("epochs",), quick=quick)
+    optional = [row for row in rows if row.optional]
+    assert {row.group for row in optional} == {"95 %, equal epochs"}
+    without = collect.collected(rows, [], {}, quick=quick)["rows"]
+    assert len(without) == len(rows) - len(optional)
+    within = collect.collected(rows, [], finished(optional[:1], {}), quick=quick)["rows"]
+    assert len(within) == len(without) + 1
+
+
 def test_whole_seeds_first():
     order = plan.in_order([row for row in plan.rows({}) if row.group == "95 %"])
     assert [run.seed for run in order] == sorted(run.seed for run in order)
