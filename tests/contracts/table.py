@@ -73,7 +73,7 @@ MALFORMED: list[tuple[str, str]] = [  # strings that no pattern reads, with word
     ("window:8x8", "such as window:8"),
     ("window:1", "a width of at least 2"),
     ("taps:3", "expected 4 kept of the 9 taps of a filter slice, got 3"),
-    ("taps", "expected taps:4, got 'taps:'"),
+    ("taps", "expected taps:4, four kept of the nine taps of a filter slice, got 'taps'"),
     ("٢:٤", "of ASCII letters"),
     ("gs:8888888888,1", "numbers below 10^9"),
 ]
@@ -178,7 +178,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mest bytes": (
         "mest",
-        {"kind": "em&s", "every": 3, "stop": 9, "peak_bytes": 30_000, "decay": "constant"},
+        {"kind": "em&s", "every": 3, "stop": 9, "peak_bytes": 50_000, "states": 3, "decay": "constant"},
     ),
 }
 SPARSITY = 0.65  # of the network, asked for where the pattern does not fix its own
