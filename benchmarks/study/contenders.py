@@ -89,7 +89,7 @@ CONTENDERS: dict[str, Contender] = {
         label="gradual",
         build=_gradual,
         settings={"every": 0.02, "stop": 0.1},
-        tried={"stop": (0.1, 0.2, 0.3, 0.5, 0.75)},
+        tried={"stop": (0.05, 0.1, 0.2, 0.3, 0.5, 0.75)},
     ),
     "static": Contender(label="static random", build=lambda common, settings, steps: Static(**common)),
     "set": Contender(
@@ -106,7 +106,7 @@ CONTENDERS: dict[str, Contender] = {
         label="C-GaP",
         build=_gap,
         settings={"order": "cyclic", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.5},
-        tried={"grow": (0.1, 0.2, 0.3, 0.5)},
+        tried={"grow": (0.05, 0.1, 0.2, 0.3, 0.5)},
     ),
     "p-gap": Contender(
         label="P-GaP",
@@ -122,7 +122,7 @@ CONTENDERS: dict[str, Contender] = {
         label="MEST-EM&S",
         build=_mest,
         settings={"kind": "em&s", "mutation": 0.5, "every": 0.03, "stop": 0.75},
-        tried={"mutation": (0.5, 1.0)},
+        tried={"mutation": (0.2, 0.5, 1.0)},
     ),
 }
 
