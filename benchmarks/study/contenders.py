@@ -100,7 +100,8 @@ CONTENDERS: dict[str, Contender] = {
     "rigl": Contender(
         label="RigL",
         build=_rigl,
-        settings={"every": 0.03, "stop": 0.75},
+        settings={"every": 0.1, "stop": 0.75},
+        tried={"every": (0.03, 0.1), "stop": (0.25, 0.5)},
     ),
     "c-gap": Contender(
         label="C-GaP",
