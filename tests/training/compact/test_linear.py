@@ -176,3 +176,11 @@ def test_a_state_of_another_capacity_is_refused() -> None:
         match="expected the capacity 10 of this compact layer, got 8; make the layers by compact_",
     ):
         larger.load_state_dict(layer.state_dict())
+
+
+def test_a_handle_that_was_given_back_is_made_anew() -> None:
+    """Before an edit that then does not happen: places stay what they are."""
+    layer, x = layer_of(), torch.randn(3, 12, dtype=torch.float64)
+    expected = layer(x)
+    layer.release()
+    assert torch.equal(layer(x), expected)

@@ -140,7 +140,7 @@ class CompactLayer(nn.Module):
 
     def release(self) -> None:
         """Frees the handle until the next product: an edit makes another one anyway, and needs the memory until then."""
-        self._matrix = None
+        self._matrix = self._made_from = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own handle."""
