@@ -78,6 +78,26 @@ def test_no_gradient_is_made_that_nobody_needs() -> None:
     assert layer.values.grad is not None
 
 
+@pytest.mark.parametrize("feature_major", [False, True])
+def test_frozen_values_need_no_input_and_give_its_gradient_in_its_layout(feature_major: bool) -> None:
+    layer, x = layer_of(), torch.randn(40, 12, dtype=torch.float64)
+    x = x.T.contiguous().T if feature_major else x
+    found, saved = [], []
+    for frozen in (False, True):
+        layer.values.requires_grad_(not frozen)
+        given = x.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda kept: (saved.append(kept.shape), kept)[1], lambda k: k
+        ):
+            y = layer(given)
+        y.pow(2).sum().backward()
+        found.append(given.grad)
+        assert (x.shape in saved) is not frozen
+        saved.clear()
+    assert torch.equal(found[0], found[1])
+    assert found[0].stride() == found[1].stride()
+
+
 def test_autocast_computes_in_float32() -> None:
     layer = SparseLinear(12, 8, num_kept=40, seed=1)
     x = torch.randn(4, 12)
