@@ -83,16 +83,13 @@ class Editor:
             self.adam.load(saved.births)
 
     def take_gradients(self, next_step: int) -> None:
-        """Copies the dense gradients that the edits after this step will rank."""
-        names = {
-            name
-            for edit in self.method.edits_at(next_step)
-            if "gradient" in edit.needs
-            for name in self._scope(edit)
-        }
-        if names:
+        """Makes room for the edits after this step, and copies the dense gradients that they will rank."""
+        edits = self.method.edits_at(next_step)
+        if edits:
             self.owner.make_room()
-            self.gradients.take(self.owner, names)
+        self.gradients.take(
+            self.owner, {name for edit in edits if "gradient" in edit.needs for name in self._scope(edit)}
+        )
 
     def watch(self, next_step: int) -> None:
         """Tells the stores which weights will grow by gradient after the step to come."""

@@ -22,8 +22,6 @@ from gossamer.sparsity.patterns.tiles import top_entries
 from gossamer.training.edits import Edit
 from gossamer.training.heap import trim
 
-LARGE = 1 << 18  # entries of a weight whose edit is worth a call that gives freed memory back
-
 
 @dataclass(frozen=True, kw_only=True)
 class Entries:
@@ -63,8 +61,7 @@ def decide_entries(
     if drop_to is not None and edit.drop_by is not None and drop_to < count:
         stays = _staying(edit.drop_by, pattern, shape, entries, drop_to, generator)
         assert int(stays.sum()) == drop_to
-        if count >= LARGE:
-            trim()
+        trim(count)
     if grow_to is not None and edit.grow_by is not None and grow_to > int(stays.sum()):
         kept = entries.positions(stays)
         if isinstance(edit.grow_by, Random):
@@ -90,8 +87,7 @@ def _staying(
         scores = torch.rand(len(entries.weight), generator=generator)
     else:
         scores = _without_nan(drop_by(_row(entries), drop_to)[0])
-    if len(scores) >= LARGE:
-        trim()
+    trim(len(scores))
     if isinstance(pattern, Unstructured):  # every subset is legal: 8 bytes an entry less
         return top_entries(scores, drop_to, None)
     return pattern.select(entries.positions(None), scores, shape, drop_to)

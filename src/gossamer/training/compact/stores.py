@@ -24,7 +24,7 @@ from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
-from gossamer.training.compact.entries import LARGE, Entries, decide_entries
+from gossamer.training.compact.entries import Entries, decide_entries
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.moves import Move, edited
 from gossamer.training.copies import Copy
@@ -131,8 +131,7 @@ class CompactStores:
     def make_room(self) -> None:
         for name in self.slots:
             self._layer(name).release()
-        if any(self.slots[name].weight.numel() >= LARGE for name in self.slots):
-            trim()
+        trim(max(slot.weight.numel() for slot in self.slots.values()))
 
     def watch(self, names: Collection[str]) -> None:
         for name in self.slots:
@@ -142,7 +141,6 @@ class CompactStores:
     def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
         """On every rank: the best absent entries of weights that grow by gradient, which rank 0 will choose from."""
         self._candidates.clear()
-        self.make_room()
         after = after_edit(edit, state)
         self._grown = {name: after[name] - kept for name, kept in after_drop(edit, state).items()}
         if edit.grow_by is None or isinstance(edit.grow_by, Random):
@@ -181,8 +179,7 @@ class CompactStores:
                 raise type(error)(f"{name!r}: {error}") from None
             outcome[f"stays/{name}"] = decision.stays
             outcome[f"grown/{name}"] = decision.grown
-            if len(decision.stays) >= LARGE:
-                trim()
+            trim(len(decision.stays))
         return outcome
 
     def outcome_like(self) -> Outcome:
@@ -206,8 +203,7 @@ class CompactStores:
         if edit.fill is not FILLS["zero"]:
             raise EngineError(f"{name!r}: expected the fill zero for compact layers, got {edit.fill}")
         layer, stays, grown = self._layer(name), outcome[f"stays/{name}"], outcome[f"grown/{name}"]
-        if len(stays) >= LARGE:
-            trim()
+        trim(len(stays))
         places, regrown = edited(layer.where, layer.places, stays, grown)
         move = Move.between(layer.where, layer.places, places, fresh=grown)
         weight = self.slots[name].weight
