@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gossamer.errors import EngineError
-from gossamer.training.compact import SparseLinear
+from gossamer.training.compact import CompactLayer, SparseLinear
 
 CASES = [("unstructured", 40), ("block:2x1", 40), ("block:2x3", 36), ("2:4", 48)]
 
@@ -204,3 +204,21 @@ def test_a_handle_that_was_given_back_is_made_anew() -> None:
     expected = layer(x)
     layer.release()
     assert torch.equal(layer(x), expected)
+
+
+def test_a_kind_of_layer_that_cannot_go_back_to_dense_cannot_be_made() -> None:
+    class Forgetful(CompactLayer):
+        def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
+            return dy.T @ x
+
+    with pytest.raises(TypeError, match=r"abstract method '?to_dense"):
+        Forgetful(
+            (8, 12),
+            positions=None,
+            num_kept=4,
+            capacity=None,
+            pattern="unstructured",
+            bias=False,
+            seed=0,
+            dtype=None,
+        )

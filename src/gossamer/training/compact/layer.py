@@ -7,6 +7,7 @@ copy.deepcopy and DistributedDataParallel treat it like any other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from gossamer.training.compact.products import Recorded
 from gossamer.training.compact.storage import Places, block_of, dense_matrix
 
 
-class CompactLayer(nn.Module):
+class CompactLayer(nn.Module, ABC):
     """A layer whose weight is stored as its kept values. Abstract: its two kinds know how to multiply."""
 
     values: nn.Parameter
@@ -105,9 +106,9 @@ class CompactLayer(nn.Module):
         matrix = dense_matrix(self.where, self.places, self.values)
         return from_matrix(matrix, self.weight_shape)
 
+    @abstractmethod
     def to_dense(self, weight: Tensor | None = None) -> nn.Linear | nn.Conv2d:
         """The torch layer of the same function, or with this `weight`."""
-        raise NotImplementedError
 
     def mask(self) -> Tensor:
         """A new mask of the weight's shape, True = kept."""
@@ -146,9 +147,9 @@ class CompactLayer(nn.Module):
         """Copies and pickles make their own handle."""
         return {**self.__dict__, "_matrix": None, "_made_from": None, "recorded": None}
 
+    @abstractmethod
     def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
         """Rows `first` to `last` - 1 of the dense weight's gradient [R, C], from the operands of one backward pass."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def take(self, weight: Tensor) -> None:
