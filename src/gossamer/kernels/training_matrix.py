@@ -168,8 +168,7 @@ class TrainingMatrix:
             y[...] = conv_reference(self._entries(), self.shape, values, geometry, x)
         elif len(x):
             flat, given = np.ascontiguousarray(values), _readable(x)
-            sides = (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
-            raise_for(self._native.conv(flat, sides, geometry.groups, given, y, threads, isa), isa)
+            raise_for(self._native.conv(flat, geometry.sides, geometry.groups, given, y, threads, isa), isa)
         return y
 
     def conv_backward(
@@ -199,10 +198,9 @@ class TrainingMatrix:
         gradient = np.zeros(len(values), x.dtype)
         if len(x):
             flat, given, back = np.ascontiguousarray(values), _readable(x), _readable(dy)
-            sides = (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
             raise_for(
                 self._native.conv_backward(
-                    flat, sides, geometry.groups, given, back, dx, gradient, threads, isa
+                    flat, geometry.sides, geometry.groups, given, back, dx, gradient, threads, isa
                 ),
                 isa,
             )
