@@ -55,11 +55,20 @@ class Ranks:
         return outcomes
 
     def agree(self, make: Callable[[], T]) -> T:
-        return cast(T, self._sent(make() if self.is_first else None, source=0))
-
-    @property
-    def is_first(self) -> bool:
-        return dist.get_rank() == 0
+        made: tuple[T | None, str | None] = None, None
+        failure: Exception | None = None
+        if dist.get_rank() == 0:
+            try:
+                made = make(), None
+            except Exception as error:  # raised again below, when the others have been told
+                failure = error
+                made = None, f"rank 0: {error}"
+        value, told = self._sent(made, source=0)
+        if failure is not None:
+            raise failure
+        if told is not None:
+            raise EngineError(told)
+        return cast(T, value)
 
     def _owner(self, index: int) -> int:
         return index % dist.get_world_size()
