@@ -70,7 +70,7 @@ def check_reachable(method: Method, pattern: Pattern, shapes: Shapes) -> None:
             f"{name} ({shape.dense})" for name, shape in shapes.items() if shape.dense is not None
         )
         raise BudgetError(
-            f"{error}; left dense here: {dense or 'none'} (protect= and layers= of the Sparsifier, or protect: in a recipe, change that)"
+            f"{error}; left dense here: {dense or 'none'} (protect= and layers=, or protect: in a recipe, change that)"
         ) from None
 
 

@@ -28,6 +28,7 @@ from gossamer.training.compact.linear import SparseLinear
 from gossamer.training.compact.meta import is_meta, materialise
 from gossamer.training.compact.report import CompactReport, CompactRow
 from gossamer.training.compact.starting import dense_matrix_of, starting_positions
+from gossamer.training.counting import check_reachable
 from gossamer.training.edits import Shapes
 from gossamer.training.foresight import peak_counts
 from gossamer.training.guard import owners_of
@@ -95,6 +96,7 @@ def compact_(
         name: LayerShape(weight=tuple(slot.weight.shape), dense=reasons.get(name))
         for name, slot in find_weights(model).items()
     }
+    check_reachable(method, legal, shapes)
     meta = is_meta(model)
     weights = {name: dense_matrix_of(slot.weight) for name, slot in slots.items()}
     if given is None:
