@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gossamer.errors import EngineError
+from gossamer.errors import EngineError, PatternError
 from gossamer.training.compact import CompactLayer, SparseLinear
 
 CASES = [("unstructured", 40), ("block:2x1", 40), ("block:2x3", 36), ("2:4", 48)]
@@ -222,3 +222,21 @@ def test_a_kind_of_layer_that_cannot_go_back_to_dense_cannot_be_made() -> None:
             seed=0,
             dtype=None,
         )
+
+
+def test_a_layer_without_inputs_or_outputs_is_refused() -> None:
+    for shape in ((0, 3), (3, 0)):
+        with pytest.raises(EngineError, match="at least one row and one column"):
+            SparseLinear(*shape, num_kept=0)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "gs:4,1", "window:4", "taps:4", "block:2x2"])
+def test_places_must_be_legal_in_the_pattern(pattern: str) -> None:
+    """In any order; not with the last entry in the first row."""
+    legal = layer_of(pattern, 48).positions()
+    given = SparseLinear(12, 8, positions=legal.flip(0), pattern=pattern)
+    assert torch.equal(given.positions(), legal)
+    absent = (~given.mask()).flatten().nonzero().flatten()
+    moved = torch.cat([legal[:-1], absent[:1]])
+    with pytest.raises((PatternError, EngineError), match="expected"):
+        SparseLinear(12, 8, positions=moved, pattern=pattern)

@@ -16,7 +16,7 @@ from gossamer.errors import PatternError
 from gossamer.sparsity.patterns.block import Block
 from gossamer.sparsity.patterns.gather_scatter import GatherScatter
 from gossamer.sparsity.patterns.n_of_m import NOfM
-from gossamer.sparsity.patterns.pattern import Pattern, Shape, nearest_count
+from gossamer.sparsity.patterns.pattern import Pattern, Shape, check_positions, nearest_count
 from gossamer.sparsity.patterns.taps import Taps
 from gossamer.sparsity.patterns.unstructured import Unstructured
 from gossamer.sparsity.patterns.window import Window
@@ -64,6 +64,7 @@ __all__ = [
     "Taps",
     "Unstructured",
     "Window",
+    "check_positions",
     "nearest_count",
     "parse_pattern",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import EngineError
 from gossamer.kernels.training_matrix import TrainingMatrix
-from gossamer.sparsity.patterns import parse_pattern
+from gossamer.sparsity.patterns import Unstructured, check_positions, parse_pattern
 from gossamer.sparsity.view import as_matrix, from_matrix
 from gossamer.training.compact.products import Recorded
 from gossamer.training.compact.storage import Places, block_of, dense_matrix
@@ -49,6 +49,7 @@ class CompactLayer(nn.Module, ABC):
             seed if seed is not None else int(torch.randint(1 << 62, (), device="cpu"))
         )
         rows, columns = Places(shape=shape, capacity=0).matrix
+        given = positions is not None
         if positions is None:
             assert num_kept is not None
             nothing = torch.empty(0, dtype=torch.int64, device="cpu")
@@ -63,6 +64,8 @@ class CompactLayer(nn.Module, ABC):
         self.pattern = str(legal)
         self.where = Places(shape=shape, block=block_of(legal), capacity=capacity)
         self.register_buffer("places", self.where.pack(positions))
+        if given and self.where.unit == 1 and not isinstance(legal, Unstructured):
+            check_positions(legal.for_weight(shape), self.where.ascending(self.places), (rows, columns))
         kind = dtype or torch.get_default_dtype()
         bound = columns**-0.5 if columns else 0.0  # kaiming_uniform_(a=sqrt(5)) of the dense layer
         values = torch.zeros(capacity, dtype=kind, device="cpu")
