@@ -11,6 +11,7 @@ leave this layer dense or choose another pattern
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gossamer.errors import PatternError
 from gossamer.sparsity.patterns.block import Block
@@ -42,6 +43,11 @@ def parse_pattern(text: str) -> Pattern:
     """
     if not isinstance(text, str):
         raise PatternError(f"expected a pattern string such as 'unstructured' or '2:4', got {text!r}")
+    return _parsed(text)
+
+
+@lru_cache(maxsize=256)  # methods ask at every edit
+def _parsed(text: str) -> Pattern:
     if not text.isascii() or re.search(r"\d{10}", text):
         raise PatternError(
             f"expected a pattern string of ASCII letters and numbers below 10^9, got {text[:40]!r}"

@@ -34,6 +34,7 @@ from gossamer.training.foresight import peak_counts
 from gossamer.training.guard import owners_of
 from gossamer.training.layers import Slot, choose, find_weights, unwrap
 from gossamer.training.methods import Method, Static
+from gossamer.training.methods.method import edit_steps_of
 from gossamer.training.protection import Protection
 
 
@@ -213,7 +214,7 @@ def _capacities(method: Method, shapes: Shapes) -> dict[str, int]:
             f"compact_: {who} begins with dense weights, so nothing would be saved: expected a method that begins sparse (Static, SET, "
             "MEST); train this one masked, and compact_ the model when it is sparse"
         )
-    for step in range(method.last_edit + 1):
+    for step in edit_steps_of(method):
         for edit in method.edits_at(step):
             if isinstance(edit.grow_by, All):
                 raise refused_growth(edit.grow_by)

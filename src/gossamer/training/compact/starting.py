@@ -13,6 +13,7 @@ from gossamer.sparsity.criteria import CRITERIA, View
 from gossamer.sparsity.patterns import Pattern
 from gossamer.sparsity.view import as_matrix
 from gossamer.training.compact.entries import Entries, decide_entries, first_places
+from gossamer.training.counting import Allocations
 from gossamer.training.edits import Shapes
 from gossamer.training.foresight import no_ranking, state_of
 from gossamer.training.methods.method import Method
@@ -28,12 +29,13 @@ def starting_positions(
 
     `weights` give the matrix [R, C] of a dense weight, None where there is none (a model on the meta device).
     """
+    network = Allocations(method.allocation, pattern, shapes)
     places: dict[str, Tensor] = {}  # a weight that is not here yet is whole
     for event, edit in enumerate(method.edits_at(0), start=1):
         generator = event_generator(seed, event)
         counts = {name: len(places[name]) if name in places else shapes[name].numel for name in weights}
         scores = (lambda: _magnitudes(weights)) if not places else no_ranking
-        state = state_of(method, pattern, shapes, counts, edit, scores)
+        state = state_of(network, counts, edit, scores)
         drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
         grow_to = edit.grow_to(state) if edit.grow_to is not None else {}
         for name in state.scope:

@@ -123,6 +123,9 @@ class MEST:
         first = 1.0 if self.peak_bytes is not None else self._first
         return first * (0.0 if step >= self.stop else self._decay(step))
 
+    def edit_steps(self) -> tuple[int, ...]:
+        return (*range(0, self.last_edit, self.every), self.last_edit)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         if step == 0:
             start = (
