@@ -9,14 +9,21 @@ from torch import nn
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
-from gossamer.training import MEST, Method, Sparsifier, Static
+from gossamer.training import MEST, SET, Method, Sparsifier, Static
 from gossamer.training.activations import activation_bytes
 from gossamer.training.compact import SparseLinear, compact_
 from gossamer.training.foresight import peak_counts
 from gossamer.training.memory import measured_memory, predicted_memory
 from gossamer.training.optimizer_state import STATE, rule_of
-from gossamer.training.weight_bytes import Memory, block_of, layer_memory, network_memory, places_bytes
-from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp, rigl
+from gossamer.training.weight_bytes import (
+    Memory,
+    Storage,
+    block_of,
+    layer_memory,
+    network_memory,
+    places_bytes,
+)
+from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp
 
 MORE_OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
     **OPTIMIZERS,
@@ -160,20 +167,45 @@ def test_masked_prediction_equals_the_tensors() -> None:
     assert predicted.indices == sum(row.size * (2 if row.num_kept < row.size else 1) for row in rows)
 
 
-def test_births_of_grown_weights_are_optimizer_state() -> None:
-    model = mlp()
+@pytest.mark.native
+@pytest.mark.parametrize(("storage", "bytes_listed"), [("masked", 10), ("compact", 6)])
+def test_births_of_grown_weights_are_optimizer_state(storage: Storage, bytes_listed: int) -> None:
+    """After an edit that exchanges every weight the list is as long as it gets."""
+    model, method = mlp(), SET(sparsity=0.75, drop_fraction=0.999, every=1, stop=2, allocation="uniform")
+    if storage == "compact":
+        compact_(model, method, protect=NOTHING)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    sparsifier = Sparsifier(model, rigl(stop=3, allocation="uniform"), optimizer, protect=NOTHING)
+    sparsifier = Sparsifier(model, method, optimizer, protect=NOTHING)
     counts = {row.name: row.num_kept for row in sparsifier.summary().masked}
-    predicted = predicted_memory(model, optimizer, counts, storage="masked", counts_births=True)
-    for step in range(2):  # the edit is after the second step; its entries are listed at the third
+    for step in range(2):  # the edit is after the first step; its entries are listed at the second
         backward(model, step, shape=MLP)
         optimizer.step()
-    births = sum(4 * row.size for row in sparsifier.summary().masked)
-    assert measured_memory(model, optimizer, sparsifier) == predicted
-    assert (
-        predicted.optimizer == predicted_memory(model, optimizer, counts, storage="masked").optimizer + births
+    kept = sum(counts.values())
+    assert sparsifier.history[1].grown == kept == 36
+    plain, predicted = (
+        predicted_memory(model, optimizer, counts, storage=storage, counts_births=births)
+        for births in (False, True)
     )
+    held = kept if storage == "compact" else 144
+    assert predicted.optimizer == plain.optimizer + 4 * held + bytes_listed * kept
+    steps_with_growth = 4 * len(counts)
+    assert measured_memory(model, optimizer, sparsifier).optimizer == predicted.optimizer + steps_with_growth
+
+
+def test_births_of_a_convolution_are_listed_by_four_indices() -> None:
+    model, method = (
+        bottleneck(),
+        SET(sparsity=0.75, drop_fraction=0.999, every=1, stop=2, allocation="uniform"),
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    sparsifier = Sparsifier(model, method, optimizer)
+    counts = {row.name: row.num_kept for row in sparsifier.summary().masked}
+    for step in range(2):
+        backward(model, step)
+        optimizer.step()
+    predicted = predicted_memory(model, optimizer, counts, storage="masked", counts_births=True)
+    assert sparsifier.history[1].grown == sum(counts.values())
+    assert measured_memory(model, optimizer, sparsifier).optimizer == predicted.optimizer + 4 * len(counts)
 
 
 def test_tied_tensors_and_buffers_count_once() -> None:

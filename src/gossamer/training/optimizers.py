@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from gossamer.errors import EngineError
 from gossamer.training.methods.method import BoundInBytes, Method, stages_of
 from gossamer.training.optimizer_state import rule_of
+from gossamer.training.weight_bytes import BIRTH_TENSORS
 
 
 def _forget(optimizer: Optimizer) -> None:
@@ -149,7 +150,7 @@ def _check_planned_states(
     ours = {id(weight) for weight in weights.values()}
     rule = rule_of(optimizer)
     groups = (group for group in optimizer.param_groups if any(id(p) in ours for p in group["params"]))
-    births = int(method.grows and per_weight_counts and support.counts == "adam")
+    births = BIRTH_TENSORS if method.grows and per_weight_counts and support.counts == "adam" else 0
     needed = max((rule.per_weight(group) + births for group in groups), default=0)
     if needed > method.states:
         also = ", the step counts of grown weights included" if births else ""

@@ -33,11 +33,19 @@ _SHORT = 65536  # so many columns have 16-bit indices
 _TILES = 1024  # native/training_matrix.h: tiles of lanes that stay in the second-level cache (kBlockBytes / kTileBytes)
 _BAND_ENTRIES = 24  # entries of a column that a band of rows should have, where the cache has room for it
 BIRTH_BYTES = 4  # int32, the step at which a weight was grown, where Adam counts the steps of each
+BIRTH_TENSORS = (
+    3  # float32 tensors that hold these and their list (below) of a compact weight: 10 bytes an entry
+)
+_LISTED_PLACE, _LISTED_STEP = (
+    4,
+    2,
+)  # of a recently grown weight in Adam's list: an index a dimension, and which step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes by kind. `optimizer`: state tensors, and the step counts of grown weights. `indices`: masks, or the places of kept values."""
+    """Bytes by kind. `optimizer`: state tensors, and the step counts of grown weights with their list. `indices`: masks, or the places of
+    kept values."""
 
     weights: int = 0
     gradients: int = 0
@@ -73,7 +81,8 @@ def layer_memory(
     """Bytes of one weight whose matrix has this `shape`, with `states` optimizer tensors of the weight's shape.
 
     `num_kept` are the entries that compact storage holds: the peak count where a method grows above its target. counts_births: the
-    method grows and the optimizer is Adam, so every held entry has a step count. linear: False for a convolution.
+    method grows and the optimizer is Adam, so every held entry has a step count, and recently grown ones are listed: all of them at the
+    most, which is what counts here. linear: False for a convolution.
 
     >>> layer_memory((100, 200), 2000, storage="dense", states=2).total, layer_memory((100, 200), 2000, storage="masked", states=2).total
     (320000, 360000)
@@ -88,7 +97,10 @@ def layer_memory(
         indices = numel * (2 if num_kept < numel else 1)
     else:
         indices = 0
-    births = BIRTH_BYTES * held if counts_births and trains and indices and num_kept < numel else 0
+    births = 0
+    if counts_births and trains and indices and num_kept < numel:
+        dimensions = 1 if storage == "compact" else 2 if linear else 4
+        births = BIRTH_BYTES * held + (_LISTED_PLACE * dimensions + _LISTED_STEP) * num_kept
     return Memory(
         weights=held * value_bytes,
         gradients=held * value_bytes * trains,

@@ -65,7 +65,7 @@ class MEST:
     exclude_dropped: bool = False  # growth takes what the edit has just dropped only if nothing else is left
     peak_bytes: int | None = None  # em&s: instead of mutation, bytes of compact weights at the peak
     states: int = (
-        1  # with peak_bytes: optimizer tensors a weight; 0 SGD, 1 momentum, 3 Adam (moments, step counts)
+        1  # with peak_bytes: optimizer tensors a weight; 0 SGD, 1 momentum, 5 Adam (2 moments; births)
     )
 
     def __post_init__(self) -> None:
