@@ -79,7 +79,7 @@ native-tests-arm: $(STAMPS)/packages  ## build for AArch64 with the cross compil
 PYTEST = $(PY) -m pytest -n 2 --dist loadgroup
 
 test: setup native-tests  ## all tests that are not marked slow
-	OMP_NUM_THREADS=1 $(PYTEST) -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTEST)
 
 test-slow: setup  ## the slow ones: two ranks, resume after SIGKILL, clean environments, every recipe, the demo
 	$(PY) -m pytest -m slow --durations=10

@@ -24,7 +24,7 @@ from benchmarks.tables.methods import (
 )
 from benchmarks.tables.networks import fallbacks_table, network_table, order, startup_table
 from benchmarks.tables.text import read
-from benchmarks.tables.training import training_table
+from benchmarks.tables.training import storages_table, training_table
 from gossamer.files import write_atomic
 from gossamer.report import plots
 
@@ -54,6 +54,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "spmv": spmv_table,
     "startup": startup_table,
     "training-step": training_table,
+    "storages": storages_table,
     "slowest-layers": slowest_layers,
     "causes": causes,
     "which-layers": which_layers,

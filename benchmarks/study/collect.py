@@ -30,7 +30,7 @@ def collected(
         "commit": store.commit_of_code(),
         "machine": machine.describe(),
         "quick": quick,
-        "budget": plan.QUICK_BUDGET if quick else plan.BUDGET,
+        "static_epochs": None if quick else plan.EPOCHS,
         "rows": [line(row, done) for row in rows],
         "verdicts": verdicts(rows, done),
         "sieve": sieve(rows, done),

@@ -88,7 +88,7 @@ CONTENDERS: dict[str, Contender] = {
     "gradual": Contender(
         label="gradual",
         build=_gradual,
-        settings={"every": 0.02, "stop": 0.1},
+        settings={"every": 0.02, "stop": 0.05},
         tried={"stop": (0.05, 0.1, 0.2, 0.3, 0.5, 0.75)},
     ),
     "static": Contender(label="static random", build=lambda common, settings, steps: Static(**common)),
@@ -105,13 +105,13 @@ CONTENDERS: dict[str, Contender] = {
     "c-gap": Contender(
         label="C-GaP",
         build=_gap,
-        settings={"order": "cyclic", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.5},
+        settings={"order": "cyclic", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.1},
         tried={"grow": (0.05, 0.1, 0.2, 0.3, 0.5)},
     ),
     "p-gap": Contender(
         label="P-GaP",
         build=_gap,
-        settings={"order": "parallel", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.5},
+        settings={"order": "parallel", "partitions": 4, "balance": "size", "rounds": 1, "grow": 0.1},
     ),
     "mest-em": Contender(
         label="MEST-EM",
@@ -121,7 +121,7 @@ CONTENDERS: dict[str, Contender] = {
     "em&s": Contender(
         label="MEST-EM&S",
         build=_mest,
-        settings={"kind": "em&s", "mutation": 0.5, "every": 0.03, "stop": 0.75},
+        settings={"kind": "em&s", "mutation": 0.2, "every": 0.03, "stop": 0.75},
         tried={"mutation": (0.2, 0.5, 1.0)},
     ),
 }

@@ -1,7 +1,7 @@
 """Finished runs on disk: one JSON file a run, named by the run's key, whole or absent.
 
 The working folder (build/study) is where runs put their files; benchmarks/results/methods.json is what was collected from it, with the
-record and the outcome of every run, so that a later session need not repeat them.
+record and the outcome of every run, so that a later study need not repeat them.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ def methods_table() -> str:
     ]
     told = (
         f"Means over seeds with 95 % t intervals. Cost: dense epochs of multiply-accumulates, forward and backward, all workers together; "
-        f"every sparse row may spend {result['budget']:g}. Commits of the runs: {', '.join(_commits(result))}."
+        f"every sparse row may spend what {result['static_epochs']} epochs of a static mask of its sparsity cost. "
+        f"Commits of the runs: {', '.join(_commits(result))}."
     )
     return "\n\n".join([table(header, lines), provenance(result, told)])
 

@@ -112,6 +112,13 @@ def test_the_schedule_says_what_training_does(name):
     assert planned == trained(method, 50)
 
 
+@pytest.mark.parametrize("sparsity", plan.BUDGETS)
+def test_a_sparsity_may_spend_what_its_static_mask_costs(sparsity):
+    static = training.length_of(plan.run_of("static", sparsity=sparsity, epochs=plan.EPOCHS))
+    assert plan.BUDGETS[sparsity] == pytest.approx(static.dense_epochs, abs=1e-3)
+    assert plan.BUDGETS[sparsity] >= static.dense_epochs
+
+
 @pytest.mark.parametrize("name", list(CONTENDERS))
 @pytest.mark.parametrize("sparsity", [0.8, 0.98])
 def test_every_run_uses_the_budget_up(name, sparsity):
