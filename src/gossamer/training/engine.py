@@ -54,6 +54,8 @@ class Sparsifier:
     >>> optimizer.step()
     >>> sparsifier.step, sparsifier.sparsity
     (1, 0.75)
+    >>> sparsifier
+    <Sparsifier: Static, sparsity 0.75, step 1, 2 layers>
     >>> sparsifier.finalize().zeroed
     0
     """
@@ -137,6 +139,10 @@ class Sparsifier:
             self.attach(optimizer)
 
     # What it knows.
+
+    def __repr__(self) -> str:
+        about = f"sparsity {self.sparsity:.4g}, step {self.step}, {len(self._owner.slots)} layers"
+        return f"<Sparsifier: {type(self.method).__name__}, {about}>"
 
     @property
     def masks(self) -> Mapping[str, Tensor]:

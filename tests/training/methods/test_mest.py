@@ -321,6 +321,15 @@ def test_settings_without_meaning_are_refused(settings: dict[str, Any], words: s
     assert issubclass(MethodError, GossamerError)
 
 
+@pytest.mark.parametrize("kind", ["em", "em&s"])
+def test_a_refused_default_is_not_told_as_typed(kind: str) -> None:
+    with pytest.raises(MethodError, match=r"mutation=0\.25, got none, which stands for 0\.05"):
+        MEST(kind=kind, pattern="2:4")
+    with pytest.raises(MethodError, match=r"mutation=0\.25, got 0\.1$"):
+        MEST(kind=kind, pattern="2:4", mutation=0.1)
+    assert MEST(kind=kind, pattern="2:4", mutation=0.25).mutation_at(0) == 0.25
+
+
 def test_the_default_mutation() -> None:
     assert MEST(sparsity=0.9).mutation_at(0) == pytest.approx(0.02)  # a fifth of what is kept
     assert MEST(sparsity=0.95).mutation_at(0) == pytest.approx(0.01)

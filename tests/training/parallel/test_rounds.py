@@ -11,9 +11,18 @@ from torch import nn
 
 from gossamer.errors import CheckpointError, EngineError
 from gossamer.training import GaP, Sparsifier, Static
+from gossamer.training.compact import compact_
 from gossamer.training.foresight import peak_kept
-from gossamer.training.parallel import Grown, InTurn, LocalProcesses, Ranks, Turn, Workers, grow_in_parallel
-from gossamer.training.parallel import processes
+from gossamer.training.parallel import (
+    Grown,
+    InTurn,
+    LocalProcesses,
+    Ranks,
+    Turn,
+    Workers,
+    grow_in_parallel,
+    processes,
+)
 from gossamer.training.parallel.combine import combine, owners
 from gossamer.training.parallel.turn import Job
 from gossamer.training.parallel.workers import Outcome
@@ -379,3 +388,16 @@ def test_jobs_carry_no_hooks_of_the_parent() -> None:
 
     grow(workers=Keeps())
     assert all(not module._load_state_dict_post_hooks for module in jobs[0].model.modules())
+
+
+def test_compact_layers_are_refused_in_a_short_sentence() -> None:
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(3)))
+    compact_(model, 0.6, protect=NOTHING)
+    with pytest.raises(
+        EngineError, match=r"expected a dense model, got 3 compact layers \('0' is the first\)"
+    ) as refused:
+        grow_in_parallel(
+            model, GaP(sparsity=0.6, partitions=2, order="parallel"), train=train, workers=InTurn()
+        )
+    assert "to_dense(model) first" in str(refused.value)
+    assert len(str(refused.value)) < 300

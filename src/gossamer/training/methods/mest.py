@@ -231,9 +231,12 @@ class MEST:
         """A group of N:M gains or loses whole entries."""
         levels = self._first * pattern.m
         if abs(levels - round(levels)) > 1e-9:
+            given = (
+                f"none, which stands for {self._first:g}" if self.mutation is None else f"{self.mutation:g}"
+            )
             raise MethodError(
                 f"MEST on {pattern}: every group of {pattern.m} gains or loses whole entries, so mutation is a multiple of 1/{pattern.m}: "
-                f"expected for instance {1 / pattern.m:g}, got {self._first:g}"
+                f"expected for instance mutation={1 / pattern.m:g}, got {given}"
             )
         if self.kind == "em" and round(levels) >= pattern.n:
             raise MethodError(

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.patterns.pattern import is_whole
+from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.edits import Edit, Shapes
 from gossamer.training.engine import Sparsifier
 from gossamer.training.layers import unwrap
@@ -78,7 +79,7 @@ def grow_in_parallel(
     >>> grown.report.machine_steps, grown.report.longest_steps, grown.report.peak_density, grown.report.sparsity
     (23, 13, 0.625, 0.75)
     """
-    _check(method, train, workers, others, retries, threads)
+    _check(model, method, train, workers, others, retries, threads)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     run = _Run(method=method, seed=seed, protect=protect, layers=layers)
     settings = f"{method!r}, seed {seed}, others {others!r}, protect {protect!r}, layers {layers!r}"
@@ -201,12 +202,24 @@ class _Run:
 
 
 def _check(
-    method: GaP, train: object, workers: object, others: str, retries: int, threads: int | None
+    model: nn.Module,
+    method: GaP,
+    train: object,
+    workers: object,
+    others: str,
+    retries: int,
+    threads: int | None,
 ) -> None:
     given: object = method
     if not isinstance(given, GaP) or method.order != "parallel":
         raise EngineError(
             f"grow_in_parallel: expected GaP(…, order='parallel') as method, got {method!r}; other methods train with a Sparsifier"
+        )
+    compact = [name for name, module in model.named_modules() if isinstance(module, CompactLayer)]
+    if compact:
+        raise EngineError(
+            f"grow_in_parallel: expected a dense model, got {len(compact)} compact layers ({compact[0]!r} is the first), which have no "
+            "room for the whole partition that a worker grows; to_dense(model) first, and compact_(model, masks=…) the trained one"
         )
     if not callable(train):
         raise EngineError(f"grow_in_parallel: expected a function train(model, turn), got {train!r}")
