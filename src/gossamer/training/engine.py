@@ -178,6 +178,11 @@ class Sparsifier:
         """The stage that the next step belongs to; None for a method that has no stages."""
         return position_at(self.stages, self.step)
 
+    @property
+    def attached(self) -> bool:
+        """True while the steps of an optimizer are this Sparsifier's steps."""
+        return self._optimizer is not None
+
     def summary(self) -> Summary:
         """All weights that count, masked or dense with the reason, and the sparsity requested and granted."""
         rows = layer_rows(self._editor.shapes, self._owner.num_kept, str(self.pattern))
