@@ -246,6 +246,19 @@ def test_activations_by_hand_and_no_trace() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_forward_pass_that_fails_leaves_no_trace_either() -> None:
+    model = nn.BatchNorm1d(6)
+
+    def fails() -> torch.Tensor:
+        model(torch.ones(3, 6))
+        raise RuntimeError("out of images")
+
+    with pytest.raises(RuntimeError, match="out of images"):
+        activation_bytes(model, fails)
+    assert int(model.num_batches_tracked) == 0
+    assert bool((model.running_mean == 0).all())
+
+
 def test_activations_grow_with_the_batch() -> None:
     model = mlp()
     one, two = (activation_bytes(model, lambda n=n: model(torch.ones(n, 6)).sum()) for n in (1, 2))
