@@ -131,6 +131,17 @@ def test_processes_equal_the_turns_of_one_process(tmp_path):
     assert told == [(6, "combined"), (8, "fine-tune"), (16, "fine-tune"), (24, "fine-tune"), (24, "combined")]
 
 
+def test_a_run_without_fine_tuning_ends_with_its_last_round(tmp_path, here):
+    folder = RunFolder(path=tmp_path / "run")
+    text = GAP.format(order="parallel", partitions=2, rounds=4)  # 24 steps: all of them
+    result, notes = train(folder, text)
+    assert [row["step"] for row in folder.rows() if "round" not in row] == [6, 12, 18, 24]
+    assert sorted(path.name for path in folder.turns.glob("4*")) == []
+    assert result["steps"] == 24
+    assert result["parallel"]["machine_steps"] == 48
+    assert [row.step for row in notes.epochs if row.stage.name == "combined"] == [6, 12, 18, 24]
+
+
 def test_costs_are_measured_with_partitions_in_turn():
     recipe = library.document_of("fashion-mnist-resnet20-pgap")
     with pytest.raises(
