@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.errors import CheckpointError, EngineError
+from gossamer.errors import CheckpointError, EngineError, FileError
 from gossamer.training import GaP, Sparsifier, Static
 from gossamer.training.compact import compact_
 from gossamer.training.foresight import peak_kept
@@ -255,6 +255,11 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     torch.save({"step": 1}, path)
     with pytest.raises(CheckpointError, match="got something else"):
         grow(checkpoint=path)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_a_turn(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot write /proc/round.pt"):
+        grow(train=StopsInRound(0), checkpoint="/proc/round.pt")
 
 
 def test_random_state_and_threads_are_left_alone() -> None:

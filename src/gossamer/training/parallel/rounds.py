@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import EngineError
+from gossamer.files import check_place
 from gossamer.sparsity.patterns.pattern import is_whole
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.edits import Edit, Shapes
@@ -259,6 +260,8 @@ def _opened(
 def _begun(model: nn.Module, checkpoint: Path | None, settings: str) -> Round:
     """Where the run goes on: at the checkpoint, else before the first round, with the weights of this process and no masks yet."""
     found = None if checkpoint is None else saved.load(checkpoint, run=settings)
+    if checkpoint is not None:
+        check_place(checkpoint)  # before a round is trained for nothing
     return found or Round(run=settings, next_round=0, state=_state(model), masks={}, rows=())
 
 
