@@ -6,8 +6,10 @@ images. What they cost is counted for all of them. The run goes on at the round 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -39,7 +41,10 @@ WORKERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeTurn:
-    """The training function of a worker, as it is sent there. recipe: resolved, as YAML. threads: beside other workers; alone: without."""
+    """The training function of a worker, as it is sent there. recipe: resolved, as YAML. threads: beside other workers; alone: without.
+
+    What it prints goes to standard error: standard output is that of the command, which may promise one JSON object.
+    """
 
     recipe: str
     turns: Path
@@ -60,7 +65,8 @@ class RecipeTurn:
         )
         file = TurnFile(folder=self.turns, round=turn.round, worker=turn.partition)
         file.open()
-        advance(run, file, Silent(), lambda: False)
+        with redirect_stdout(sys.stderr):
+            advance(run, file, Silent(), lambda: False)
         file.close(run.books.result())
 
 

@@ -257,8 +257,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         grow(checkpoint=path)
 
 
-def test_a_checkpoint_that_cannot_be_written_is_refused_before_a_turn(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot write /proc/round.pt"):
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_a_turn() -> None:
+    with pytest.raises(FileError, match=r"cannot write /proc/round\.pt"):
         grow(train=StopsInRound(0), checkpoint="/proc/round.pt")
 
 
