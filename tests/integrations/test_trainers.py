@@ -114,6 +114,29 @@ def test_a_trainer_that_trains_twice_masks_before_clipping_twice(
     assert [call is first for call in calls] == [True] * 2 * STEPS + [False] * 2 * STEPS
 
 
+def test_a_training_that_was_interrupted_can_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from gossamer.integrations.huggingface import SparsityCallback, sparsify
+
+    trainer = trainer_of(tmp_path, bf16=False)
+    callback = sparsify(trainer, METHOD, protect=PROTECT, seed=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(SparsityCallback, "on_log", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+    interrupted = callback.sparsifier
+    assert interrupted is not None
+    assert interrupted.attached
+    trainer.train()
+    assert not interrupted.attached
+    assert callback.sparsifier is not interrupted
+    assert callback.sparsifier is not None
+    assert callback.sparsifier.step == STEPS
+    assert interrupted.step < STEPS
+
+
 def test_resume_is_bit_equal(loop: Any, tmp_path: Path) -> None:
     whole = loop(tmp_path, bf16=False, resume=False)
     torch.manual_seed(99)

@@ -70,7 +70,7 @@ class SparsityCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.report = None
-        self.sparsifier = self.settings.attach(kwargs["model"], kwargs["optimizer"])
+        self.sparsifier = self.settings.attach(kwargs["model"], kwargs["optimizer"], before=self.sparsifier)
         if state.global_step == 0:
             return
         folder = _checkpoint(args, state) if self.resume_from is None else Path(self.resume_from)
