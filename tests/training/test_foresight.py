@@ -17,10 +17,10 @@ from gossamer.sparsity.patterns import parse_pattern
 from gossamer.training import MEST, SET, GaP, Gradual, Method, OneShot, RigL, Sparsifier, Static, counting
 from gossamer.training.counting import Allocations
 from gossamer.training.edits import AtSparsity, Edit, Most, Unchanged, WithoutFraction
-from gossamer.training.foresight import counts_over_time, peak_counts, peak_kept, state_of
+from gossamer.training.foresight import counts_over_time, kept_over_time, peak_counts, peak_kept, state_of
 from gossamer.training.methods.method import edit_steps_of
 from gossamer.training.methods.mutation import AboveInBytes
-from tests.training.helpers import NOTHING, backward, mlp
+from tests.training.helpers import NOTHING, backward, bottleneck, mlp
 
 SHAPES = {
     "stem": LayerShape(weight=(8, 3, 3, 3), dense="first layer"),
@@ -101,11 +101,7 @@ METHODS: dict[str, Method] = {
 def step_by_step(method: Method, shapes: Mapping[str, LayerShape]) -> Iterator[tuple[int, dict[str, int]]]:
     """The slow reference: asks at every step, drops before it grows, and remembers nothing."""
     pattern = parse_pattern(method.pattern)
-    kept = {
-        name: pattern.for_weight(shape.weight).counts(shape.matrix)[-1]
-        for name, shape in shapes.items()
-        if shape.dense is None
-    }
+    kept = {name: shape.numel for name, shape in shapes.items() if shape.dense is None}
     for step in range(method.last_edit + 1):
         for edit in method.edits_at(step):
             state = state_of(Allocations(method.allocation, pattern, shapes), kept, edit)
@@ -131,6 +127,13 @@ def test_foreseen_counts_are_those_of_every_step(name: str) -> None:
     assert peak_counts(method, shapes) == {key: max(counts[key] for counts in trained) for key in trained[0]}
     dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
     assert peak_kept(method, shapes) == dense + max(sum(counts.values()) for counts in trained)
+    ends = {step: dense + sum(counts.values()) for step, counts in walked}
+    told = kept_over_time(method, shapes)
+    for step in range(method.last_edit + 5):
+        now = [kept for since, kept in told if since <= step][-1]
+        assert now == ends.get(
+            max((s for s in ends if s <= step), default=-1), dense + sum(trained[0].values())
+        )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -194,3 +197,17 @@ def test_edits_of_a_run_search_the_mutation_of_a_byte_bound_once(monkeypatch: py
         optimizer.step()
     assert len(sparsifier.history) == 6
     assert searched["_searched"] == 1
+
+
+def test_a_dense_beginning_is_whole_where_the_pattern_never_is() -> None:
+    """Taps keep at most 4 of 9, and yet all are there before the first edit."""
+    model = bottleneck()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    method = Gradual(sparsity=0.7, pattern="taps:4", start=2, every=2, stop=4)
+    sparsifier = Sparsifier(model, method, optimizer)
+    for step in range(1, 5):
+        backward(model, step)
+        optimizer.step()
+    summary = sparsifier.summary()
+    assert summary.peak_kept == summary.size == peak_kept(method, sparsifier.shapes)
+    assert kept_over_time(method, sparsifier.shapes)[-1] == (4, summary.num_kept)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from operator import mul
 from typing import Protocol
@@ -23,6 +24,7 @@ from torch import Tensor
 from gossamer.errors import BudgetError, PatternError
 from gossamer.sparsity.costs import LayerShape, bytes_packed, macs
 from gossamer.sparsity.patterns import Pattern
+from gossamer.sparsity.view import matrix_shape
 from gossamer.units import Budget, show_percent
 
 Layers = Mapping[str, LayerShape]
@@ -213,7 +215,7 @@ def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
     ({'a': 10.0, 'b': 100.0}, {'a': 100.0, 'b': 2000.0})
     """
     shares = {name: float(sum(layer.weight)) for name, layer in layers.items()}  # density times size
-    most = {name: pattern.for_weight(layer.weight).counts(layer.matrix)[-1] for name, layer in layers.items()}
+    most = {name: _most(pattern, layer.weight) for name, layer in layers.items()}
     full: set[str] = set()
     while True:
         rest = num_kept - sum(most[name] for name in full)
@@ -225,6 +227,11 @@ def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
                 name: float(most[name]) if name in full else factor * share for name, share in shares.items()
             }
         full |= over
+
+
+@lru_cache(maxsize=4096)
+def _most(pattern: Pattern, weight: tuple[int, ...]) -> int:
+    return pattern.for_weight(weight).counts(matrix_shape(weight))[-1]
 
 
 def global_rank(scores: Mapping[str, Tensor]) -> Allocation:

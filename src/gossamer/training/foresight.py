@@ -30,7 +30,7 @@ def counts_over_time(
     [(0, {'a': 100}), (2, {'a': 21}), (4, {'a': 10})]
     """
     network = Allocations(method.allocation, parse_pattern(method.pattern), shapes)
-    kept = _whole(network) if start is None else dict(start)
+    kept = _whole(shapes) if start is None else dict(start)
     for step in edit_steps_of(method):
         for edit in method.edits_at(step):
             after = after_edit(edit, state_of(network, kept, edit, no_ranking if exact else None))
@@ -50,15 +50,30 @@ def peak_counts(
     {'w': 20}
     """
     peaks: dict[str, int] = {}
-    for counts in _trained(method, shapes, start, exact=exact):
+    for _, counts in _trained(method, shapes, start, exact=exact):
         peaks = {name: max(count, peaks.get(name, 0)) for name, count in counts.items()}
     return peaks
 
 
+def kept_over_time(
+    method: Method, shapes: Shapes, start: Mapping[str, int] | None = None
+) -> list[tuple[int, int]]:
+    """What the network keeps, dense layers included: before the first step, and after every edit that changes it.
+
+    >>> from gossamer.training.methods import Gradual
+    >>> from gossamer.sparsity.costs import LayerShape
+    >>> shapes = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(20, 10), dense="last layer")}
+    >>> kept_over_time(Gradual(sparsity=0.3, every=2, stop=4), shapes)
+    [(0, 300), (2, 221), (4, 210)]
+    """
+    dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
+    trained = _trained(method, shapes, start, exact=False)
+    return [(step, dense + sum(counts.values())) for step, counts in trained]
+
+
 def peak_kept(method: Method, shapes: Shapes, start: Mapping[str, int] | None = None) -> int:
     """The most entries that the network keeps at once during training, dense layers included: the declared peak."""
-    dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
-    return dense + max(sum(counts.values()) for counts in _trained(method, shapes, start, exact=False))
+    return max(kept for _, kept in kept_over_time(method, shapes, start))
 
 
 def state_of(
@@ -92,22 +107,22 @@ def no_ranking(names: Sequence[str] = (), total: int = 0) -> NoReturn:
 
 def _trained(
     method: Method, shapes: Shapes, start: Mapping[str, int] | None, *, exact: bool
-) -> Iterator[Mapping[str, int]]:
-    """Counts while training: what stands between the edits at step 0 was never trained. Told again only where they change."""
-    now = (
-        _whole(Allocations(method.allocation, parse_pattern(method.pattern), shapes))
-        if start is None
-        else start
-    )
+) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """Counts while training, and the step from which on they hold; told again only where they change.
+
+    What stands between the edits at step 0 was never trained.
+    """
+    since, now = 0, _whole(shapes) if start is None else start
     told = None
     for step, counts in counts_over_time(method, shapes, start, exact=exact):
         if step > 0 and now is not told:
-            yield now
+            yield since, now
             told = now
-        now = counts
+        since, now = (step, counts) if counts is not now else (since, now)
     if now is not told:
-        yield now
+        yield since, now
 
 
-def _whole(network: Allocations) -> dict[str, int]:
-    return {name: legal[-1] for name, legal in network.legal.items()}
+def _whole(shapes: Shapes) -> dict[str, int]:
+    """Dense training: also where the pattern never keeps a whole weight."""
+    return {name: shapes[name].numel for name in names_in(None, shapes)}

@@ -83,6 +83,10 @@ class Pattern(Protocol):
         """PatternError that names the first place where the mask breaks the pattern."""
         ...
 
+    def __hash__(self) -> int:
+        """Equal patterns are one key: what depends on a pattern and a shape alone is worked out once."""
+        ...
+
     def __str__(self) -> str:
         """The pattern string, which `parse_pattern` reads back."""
         ...
