@@ -109,7 +109,8 @@ def check_optimizer(
     if method.grows and frozen is not None:
         raise EngineError(
             f"{frozen!r} is frozen (requires_grad is False), and {how} would exchange what it has learned for grown weights that cannot "
-            "learn: expected weights that train; leave it dense with Protection(names=…), or use static or one_shot"
+            "learn: expected weights that train; leave it dense with Protection(names=…), given to compact_ where layers are compact, or "
+            "use static or one_shot"
         )
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, weight in weights.items():
