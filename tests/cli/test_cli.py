@@ -68,6 +68,11 @@ def test_help_loads_no_torch():
     )
 
 
+def test_the_package_runs_as_a_module():
+    version = [sys.executable, "-m", "gossamer", "--version"]
+    assert subprocess.run(version, capture_output=True, check=True).stdout.strip()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
