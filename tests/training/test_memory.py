@@ -44,16 +44,16 @@ def test_layer_by_hand() -> None:
     )
     assert layer_memory((10, 6), 12, storage="masked", states=1).indices == 120
     assert layer_memory((10, 6), 60, storage="masked", states=1).indices == 60  # nothing dropped: one mask
-    # twice 11 row starts and 12 16-bit columns; one part of columns: 2 cuts of 10 rows; one band: 2 + 7 starts, and 12 places
+    # twice 11 row starts, 12 16-bit columns; one part of columns: 2 cuts of 10 rows; one band: 2 + 7 starts, and 12 places
     assert layer_memory((10, 6), 12, storage="compact", states=1) == Memory(
-        weights=48, gradients=48, optimizer=48, indices=2 * (44 + 24) + 80 + 8 + 28 + 48
+        weights=48, gradients=48, optimizer=48, indices=2 * 44 + 24 + 80 + 8 + 28 + 48
     )
 
 
 def test_places_of_blocks_and_of_wide_matrices_by_hand() -> None:
-    assert places_bytes((8, 6), 12, (4, 1)) == 2 * (4 * 3 + 2 * 3) + 4 * 2 * 2 + 4 * 2 + 4 * 7 + 4 * 3
-    assert places_bytes((8, 65536), 5, linear=False) == 2 * (4 * 9 + 5 * 2)
-    assert places_bytes((8, 65537), 5, linear=False) == 2 * (4 * 9 + 5 * 4)  # columns need four bytes
+    assert places_bytes((8, 6), 12, (4, 1)) == 2 * 4 * 3 + 2 * 3 + 4 * 2 * 2 + 4 * 2 + 4 * 7 + 4 * 3
+    assert places_bytes((8, 65536), 5, linear=False) == 2 * 4 * 9 + 5 * 2
+    assert places_bytes((8, 65537), 5, linear=False) == 2 * 4 * 9 + 5 * 4  # columns need four bytes
 
 
 @pytest.mark.native
@@ -112,7 +112,7 @@ def test_network_sums_layers_and_rises_with_counts() -> None:
     assert low == layer_memory((10, 6), 12, storage="compact", states=2) + layer_memory(
         (4, 18), 72, storage="dense", states=2
     )
-    assert high.total - low.total == 4 * 4 + 2 * 2 + 4
+    assert high.total - low.total == 4 * 4 + 2 + 4
 
 
 @pytest.mark.parametrize("name", MORE_OPTIMIZERS)
