@@ -53,6 +53,23 @@ def test_select_is_mask(pattern, shape, kind):
 
 
 @every_case
+def test_select_and_draw_are_the_same_whatever_is_looked_at_at_a_time(pattern, shape, monkeypatch):
+    counts = some_counts(pattern, shape)
+    before = positions_of(pattern.mask(normal(shape, seed=1), counts[-1]))
+    scores = normal(shape, seed=2).flatten()[before].round()
+
+    def found() -> list[Tensor]:
+        fewer = positions_of(pattern.mask(normal(shape, seed=1), counts[0]))
+        selected = [pattern.select(before, scores, shape, count) for count in counts]
+        return [*selected, *(pattern.draw(fewer, shape, count, generator(3)) for count in counts)]
+
+    expected = found()
+    monkeypatch.setattr("gossamer.sparsity.patterns.tiling._ENTRIES", 1)
+    for one, other in zip(found(), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@every_case
 def test_draw_is_legal_exact_and_repeatable(pattern, shape):
     counts = some_counts(pattern, shape)
     for fewer, more in ((fewer, more) for fewer in counts for more in counts if fewer <= more):

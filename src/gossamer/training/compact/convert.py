@@ -32,6 +32,7 @@ from gossamer.training.counting import check_reachable
 from gossamer.training.edits import Shapes
 from gossamer.training.foresight import peak_counts
 from gossamer.training.guard import owners_of
+from gossamer.training.heap import trim
 from gossamer.training.layers import Slot, choose, find_weights, unwrap
 from gossamer.training.methods import Method, Static
 from gossamer.training.methods.method import edit_steps_of
@@ -112,6 +113,7 @@ def compact_(
     _leave_fast_path(model)
     if meta:
         materialise(model)
+    trim(max(shapes[name].numel for name in slots))
     return _report(model, shapes)
 
 

@@ -143,7 +143,7 @@ class Places:
 
     def ascending(self, data: Tensor, which: Tensor | None = None) -> Tensor:
         """int64 positions of the kept entries, ascending; of `which` of them (bool [nnz], in this order)."""
-        count = self.num_kept(data) if which is None else int(which.sum())
+        count = self.num_kept(data) if which is None else int(which.count_nonzero())
         positions, filled, seen = torch.empty(count, dtype=torch.int64), 0, 0
         for lines in self.ranges(data):
             held = self.positions_in(data, lines).sort().values

@@ -1,9 +1,9 @@
 """The compact kind of `stores.Stores`: edits on kept values and their places, in place, without a dense tensor.
 
 An edit selects among the kept entries and draws positions by index. Then values, gradient, optimizer state, Adam's births and averaged
-copies move to the new order of the structure: a tensor [capacity] is rewritten as
+copies move to the new order of the structure: a tensor [capacity] is rewritten in place as
 
-    new[i] = old[source[i]] where entry i was there before, 0 where it is grown, 0 behind the last entry
+    the entries that stay, in their order, 0 where one is grown, 0 behind the last entry
 
 The parameter object, its shape and its storage stay what they are.
 """
@@ -19,12 +19,12 @@ from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, GossamerError
 from gossamer.sparsity.criteria import Criterion
-from gossamer.sparsity.growth import FILLS, Random
+from gossamer.sparsity.growth import FILLS, Growth, Random
 from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
-from gossamer.training.compact.entries import Entries, decide_entries
+from gossamer.training.compact.entries import Entries, decide_entries, scored
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.moves import Move, edited
 from gossamer.training.copies import Copy
@@ -224,7 +224,7 @@ class CompactStores:
                 adam.record(name, weight, optimizer, grown=move.fresh, dropped=nothing)
         layer.places.copy_(places)
         return LayerChange(
-            dropped=len(stays) - int(stays.sum()),
+            dropped=len(stays) - int(stays.count_nonzero()),
             grown=len(grown),
             regrown=regrown,
             num_kept=layer.num_kept,
@@ -248,25 +248,28 @@ class CompactStores:
             )
 
     def _entries(self, name: str, gradients: Gradients | None) -> Entries:
-        """By ascending position: values and gradients as they stand, or in another order for blocks."""
         layer, weight = self._layer(name), self.slots[name].weight.detach()
-        gradient, where, count = (
-            None if gradients is None else gradients(name, weight),
-            layer.where,
-            layer.num_kept,
+        gradient = None if gradients is None else gradients(name, weight)
+        return Entries(
+            count=layer.num_kept,
+            positions=partial(layer.where.ascending, layer.places),
+            scores=partial(_scores, layer, weight, gradient),
         )
-        weight, gradient = weight[:count], None if gradient is None else gradient[:count]
-        if where.unit > 1:
-            weight, gradient = weight.clone(), None if gradient is None else gradient.clone()
-            filled = 0
-            for lines in where.ranges(layer.places):
-                order = where.positions_in(layer.places, lines).argsort()
-                for tensor in (weight, gradient):
-                    if tensor is not None:
-                        here = tensor[filled : filled + len(order)]
-                        here.copy_(here[order])
-                filled += len(order)
-        return Entries(positions=partial(where.ascending, layer.places), weight=weight, gradient=gradient)
+
+
+def _scores(
+    layer: CompactLayer, weight: Tensor, gradient: Tensor | None, rule: Criterion | Growth, k: int
+) -> Tensor:
+    """By ascending position, in which blocks do not stand."""
+    where, count = layer.where, layer.num_kept
+    scores = scored(rule, weight[:count], None if gradient is None else gradient[:count], k)
+    filled = 0
+    for lines in where.ranges(layer.places) if where.unit > 1 else ():
+        order = where.positions_in(layer.places, lines).argsort()
+        here = scores[filled : filled + len(order)]
+        here.copy_(here[order])
+        filled += len(order)
+    return scores
 
 
 class _Masks(Mapping[str, Tensor]):
