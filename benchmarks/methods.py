@@ -136,6 +136,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error(f"--jobs: expected at least 1, got {options.jobs}")
+    if options.quick and options.collect:
+        parser.error("--quick is stored nowhere: expected it without --collect")
     scratch = tempfile.TemporaryDirectory() if options.quick and not options.folder else nullcontext()
     with scratch as temporary:
         study = Study(

@@ -37,7 +37,10 @@ def accuracy(recipe: str, settings: Sequence[str], storage: str, seed: int, fold
     run = RunFolder(path=folder / "_".join([recipe, *words]).replace("/", "-"))
     if not run.is_finished:
         command = [sys.executable, "-m", "gossamer.cli", "train", recipe, *words, "--out", str(run.path)]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        if done.returncode != 0:
+            raise SystemExit(f"storages: {' '.join(command[3:])} failed: {done.stderr.strip()[-700:]}")
     return 100 * float(run.read_result()["test_accuracy"])
 
 

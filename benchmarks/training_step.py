@@ -90,6 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads < 1 or (options.rounds is not None and options.rounds < 1):
         parser.error("--threads, --rounds: expected at least 1")
+    if options.quick and options.store:
+        parser.error("--quick, --store: expected one of them; a quick run is never stored")
     rounds = options.rounds or (2 if options.quick else 10)
     layers = None if options.layers is None else tuple(numbers(options.layers, int, "--layers"))
     plans = [

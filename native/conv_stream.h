@@ -24,7 +24,7 @@ struct Spot {
 };
 
 template <typename Index, typename F>
-void each_entry(const TrainingMatrix& m, const std::vector<Index>& columns, const F& f) {  // f(row, column, place)
+void each_entry(const TrainingMatrix& m, const Borrowed<Index>& columns, const F& f) {  // f(row, column, place)
   const uint32_t wide = static_cast<uint32_t>(m.block_cols), size = static_cast<uint32_t>(m.block_rows) * wide;
   for (int64_t r = 0; r < m.rows; ++r) {
     const uint32_t inner = static_cast<uint32_t>(r % m.block_rows) * wide;
@@ -37,7 +37,7 @@ void each_entry(const TrainingMatrix& m, const std::vector<Index>& columns, cons
 // columns_of(group, table) fills the spots of all columns for the rows of a group, row_of(row) tells a row's. Every row
 // of every set gets a segment, if only to become zero. Without values the entries get their source.
 template <typename T, typename Index, typename Columns, typename Row>
-Stream<T> sort_entries(const TrainingMatrix& m, const std::vector<Index>& columns, int64_t sets, int64_t blocks,
+Stream<T> sort_entries(const TrainingMatrix& m, const Borrowed<Index>& columns, int64_t sets, int64_t blocks,
                        int64_t rows, int64_t outputs, const T* values, const Columns& columns_of, const Row& row_of) {
   Stream<T> out;
   out.blocks = blocks;

@@ -11,6 +11,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "isa.h"
 #include "network.h"
@@ -42,9 +43,9 @@ void make(TrainingMatrix* matrix, int64_t rows, int64_t cols, int64_t block_rows
   matrix->rows = rows, matrix->cols = cols, matrix->block_rows = block_rows, matrix->block_cols = block_cols;
   matrix->row_start.assign(row_start.data(), row_start.data() + row_start.size());
   if constexpr (sizeof(Index) == 2)
-    matrix->columns16.assign(columns.data(), columns.data() + columns.size());
+    matrix->columns16 = {columns.data(), columns.size()};
   else
-    matrix->columns32.assign(columns.data(), columns.data() + columns.size());
+    matrix->columns32 = {columns.data(), columns.size()};
   const std::string refusal = matrix->refusal();
   if (refusal.empty()) return;
   matrix->~TrainingMatrix();
@@ -128,9 +129,10 @@ int conv_back(const TrainingMatrix& matrix, Vector<const T> values, const std::a
   });
 }
 
-template <typename T>
-nb::object view(const std::vector<T>& data, nb::handle owner) {
-  return nb::ndarray<nb::numpy, const T, nb::ndim<1>>(data.data(), {data.size()}, owner).cast();
+template <typename List>
+nb::object view(const List& list, nb::handle owner) {
+  using T = std::remove_reference_t<decltype(*list.data())>;
+  return nb::ndarray<nb::numpy, T, nb::ndim<1>>(list.data(), {list.size()}, owner).cast();
 }
 
 template <typename T>
@@ -151,9 +153,9 @@ void bind_training(nb::module_& m) {
   nb::class_<TrainingMatrix> c(m, "TrainingMatrix",
                                "Places of a sparse weight, prepared for the products of training.");
   c.def("__init__", make<uint16_t>, nb::arg("rows"), nb::arg("cols"), nb::arg("block_rows"), nb::arg("block_cols"),
-        nb::arg("row_start"), nb::arg("columns").noconvert());
+        nb::arg("row_start"), nb::arg("columns").noconvert(), nb::keep_alive<1, 7>());
   c.def("__init__", make<uint32_t>, nb::arg("rows"), nb::arg("cols"), nb::arg("block_rows"), nb::arg("block_cols"),
-        nb::arg("row_start"), nb::arg("columns").noconvert());
+        nb::arg("row_start"), nb::arg("columns").noconvert(), nb::keep_alive<1, 7>());
   c.def_prop_ro("nbytes", &TrainingMatrix::nbytes);
   c.def_prop_ro("row_start",
                 [](nb::handle self) { return view(nb::cast<const TrainingMatrix&>(self).row_start, self); });

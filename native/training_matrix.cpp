@@ -51,9 +51,9 @@ const ByColumn& TrainingMatrix::columns() const {
 }
 size_t TrainingMatrix::nbytes() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  size_t words = row_start.size() + columns32.size() + (cut_ ? cut_->size() : 0);
+  size_t words = row_start.size() + (cut_ ? cut_->size() : 0);
   if (columns_) words += columns_->first.size() + columns_->start.size() + columns_->places.size();
-  return words * sizeof(uint32_t) + columns16.size() * sizeof(uint16_t);
+  return words * sizeof(uint32_t);
 }
 
 ByColumn by_column(const TrainingMatrix& matrix, int64_t max_rows) {

@@ -104,14 +104,24 @@ def verdicts(rows: Sequence[Row], done: store.Finished) -> list[dict[str, Any]]:
 
 
 def sieve(rows: Sequence[Row], done: store.Finished) -> dict[str, Any] | None:
-    """EM&S with the sieve less EM&S without it, at equal cost; None where the two are not in the plan."""
+    """EM&S with the sieve less EM&S without it, at equal cost, and what that says of the claim; None where the two are not in the plan."""
     pair = [row for row in rows if row.group == "sieve"]
     if len(pair) != 2:
         return None
     without, within = sorted(pair, key=lambda row: len(row.run.settings))
     difference = paired(_accuracies(within, done), _accuracies(without, done))
     removed = [done[run.key]["outcome"].get("removed", 0.0) for run in within.runs() if run.key in done]
-    return {**_numbers(difference), "removed": min(removed, default=None), "wanted_seeds": len(within.seeds)}
+    said = verdict(difference, len(within.seeds), above=-plan.SIEVE_CLAIM["loss"])
+    fewest = min(removed, default=None)
+    if fewest is not None and fewest < plan.SIEVE_CLAIM["removed"]:
+        said = "contradicted"
+    return {
+        **_numbers(difference),
+        "removed": fewest,
+        "wanted_seeds": len(within.seeds),
+        "claim": plan.SIEVE_CLAIM,
+        "verdict": said,
+    }
 
 
 def _accuracies(row: Row, done: store.Finished) -> dict[int, float]:

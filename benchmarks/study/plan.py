@@ -31,6 +31,8 @@ QUICK = {"images": 1280, "test_images": 500}
 QUICK_BUDGET, QUICK_EPOCHS = 0.5, 3
 SIEVE = {"sieve": 1, "sieve_at": 0.44, "sieve_most": 0.25}
 """Removal after 44 % of the epochs (70 of 160 in the paper), of a quarter of the examples at most."""
+SIEVE_CLAIM = {"loss": 0.3, "removed": 0.2}
+"""The claim: the sieve costs no more points than this while it removes at least this part of the examples, at equal cost."""
 
 Results = Mapping[str, Mapping[str, Any]]
 """Finished runs by key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,9 +37,10 @@ class Runner:
     _running: dict[str, _Job] = field(default_factory=dict)
 
     def run(self) -> list[str]:
-        """Train until every run of the plan is finished or has failed; the names of those that failed."""
+        """Train until every run of the plan is finished or has failed; the names of those that failed. SIGTERM ends the runs, too."""
         cpus = sorted(os.sched_getaffinity(0))
         free = [cpus[place % len(cpus)] for place in range(self.jobs)]
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             while True:
                 todo = self._missing()
@@ -48,6 +50,7 @@ class Runner:
                     return list(self.failed.values())
                 free += self._wait(todo)
         finally:
+            signal.signal(signal.SIGTERM, before)
             for job in self._running.values():
                 job.process.terminate()
 

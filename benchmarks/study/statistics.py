@@ -30,7 +30,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """The mean of two to ten values with its 95 % interval.
 
     >>> estimate([1.0, 2.0, 3.0])  # 4.303 * 1 / sqrt(3)
-    Estimate(mean=2.0, half=2.4843381989077366, seeds=3)
+    Estimate(mean=2.0, half=2.48433820832296, seeds=3)
     >>> print(estimate([1.5]))
     1.50
     """
@@ -52,21 +52,24 @@ def paired(one: Mapping[int, float], other: Mapping[int, float]) -> Estimate | N
     return estimate(shared) if shared else None
 
 
-def verdict(difference: Estimate | None, seeds: int) -> str:
-    """What the difference says about the claim that it is above 0: confirmed, contradicted or undecided, and how that follows.
+def verdict(difference: Estimate | None, seeds: int, *, above: float = 0.0) -> str:
+    """What the difference says about the claim that it is above this: confirmed, contradicted or undecided, and how that follows.
 
     >>> verdict(Estimate(mean=1.0, half=0.4, seeds=5), 5), verdict(Estimate(mean=-1.0, half=0.4, seeds=5), 5)
     ('confirmed', 'contradicted')
     >>> verdict(Estimate(mean=1.0, half=1.4, seeds=5), 5), verdict(Estimate(mean=1.0, half=0.4, seeds=3), 5), verdict(None, 5)
     ('undecided', 'undecided (3 of 5 seeds)', 'not run yet')
+    >>> [verdict(Estimate(mean=mean, half=0.2, seeds=5), 5, above=-0.3) for mean in (0.0, -0.2, -0.6)]  # no more than 0.3 lost
+    ['confirmed', 'undecided', 'contradicted']
     """
     if difference is None:
         return "not run yet"
     if difference.seeds < seeds:
         return f"undecided ({difference.seeds} of {seeds} seeds)"
-    if difference.half is None or abs(difference.mean) <= difference.half:
+    beyond = difference.mean - above
+    if difference.half is None or abs(beyond) <= difference.half:
         return "undecided"
-    return "confirmed" if difference.mean > 0 else "contradicted"
+    return "confirmed" if beyond > 0 else "contradicted"
 
 
 def joined(verdicts: Sequence[str]) -> str:

@@ -78,9 +78,11 @@ def sieve_text() -> str:
     entry = None if result is None else result["sieve"]
     if not entry or not entry["seeds"]:
         return "Not run yet."
+    claim = entry["claim"]
     return (
         f"With the sieve less without it: {_difference(entry)} points over {entry['seeds']} of {entry['wanted_seeds']} seeds; "
-        f"at least {100 * entry['removed']:.1f} % of the examples were removed."
+        f"at least {100 * entry['removed']:.1f} % of the examples were removed. No more than {claim['loss']:g} points lost while at least "
+        f"{100 * claim['removed']:g} % are removed: **{entry['verdict']}**."
     )
 
 

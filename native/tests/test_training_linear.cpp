@@ -32,7 +32,12 @@ void check(T got, double want, int64_t terms, const char* isa, const char* what)
   if (++failures < 20) std::printf("FAIL %s %s: expected %.9g, got %.9g\n", isa, what, want, static_cast<double>(got));
 }
 
-void fill(TrainingMatrix& m, double density) {
+struct Filled : TrainingMatrix {
+  std::vector<uint16_t> narrow;
+  std::vector<uint32_t> wide;
+};
+
+void fill(Filled& m, double density) {
   m.block_rows = pick(0, 1) ? 1 : pick(1, 6), m.block_cols = pick(0, 1) ? 1 : pick(1, 4);
   m.rows = m.block_rows * pick(1, 40), m.cols = m.block_cols * pick(1, 40);
   const bool wide = pick(0, 1);
@@ -41,12 +46,14 @@ void fill(TrainingMatrix& m, double density) {
     for (int64_t c = 0; c < m.num_block_cols(); ++c) {
       if (std::uniform_real_distribution<double>(0, 1)(random_bits) >= density) continue;
       if (wide)
-        m.columns32.push_back(static_cast<uint32_t>(c));
+        m.wide.push_back(static_cast<uint32_t>(c));
       else
-        m.columns16.push_back(static_cast<uint16_t>(c));
+        m.narrow.push_back(static_cast<uint16_t>(c));
     }
-    m.row_start.push_back(static_cast<uint32_t>(m.columns16.size() + m.columns32.size()));
+    m.row_start.push_back(static_cast<uint32_t>(m.narrow.size() + m.wide.size()));
   }
+  m.columns16 = {m.narrow.data(), m.narrow.size()};
+  m.columns32 = {m.wide.data(), m.wide.size()};
 }
 
 // Every block stands in its column once, rows ascending, whatever the bands.
@@ -75,7 +82,7 @@ void by_columns(const TrainingMatrix& m) {
 
 template <typename T>
 void products(const KernelTable& kernels, const char* isa) {
-  TrainingMatrix m;
+  Filled m;
   fill(m, pick(0, 3) ? 0.3 : 1.0);
   if (!m.refusal().empty()) ++failures, std::printf("FAIL refusal: %s\n", m.refusal().c_str());
   by_columns(m);

@@ -13,6 +13,8 @@ from tempfile import TemporaryFile
 
 from gossamer.errors import FileError
 
+TEMPORARY = ".gossamer-*.tmp"
+"""Names of files that are being written: short, because the file may have the longest name there is. A killed process leaves one."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -24,9 +26,7 @@ def write_atomic(path: Path, content: bytes | Iterable[bytes | memoryview]) -> P
     permissions. If anything fails, also half way through the pieces, the old file stays whole; FileError says why.
     """
     target = path.resolve()
-    temporary = target.with_name(
-        f".gossamer-{secrets.token_hex(8)}.tmp"
-    )  # short: `path` may have the longest name there is
+    temporary = target.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
     try:
         mode = _mode(target)
         target.parent.mkdir(parents=True, exist_ok=True)

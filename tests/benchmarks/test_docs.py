@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmarks import docs
-from benchmarks.tables import networks
+from benchmarks.tables import methods, networks
 
 
 @pytest.mark.parametrize("name", docs.PAGES)
@@ -23,6 +23,23 @@ def test_every_block_stands_on_a_page():
         for name in re.findall(r"<!-- begin (\S+) -->", (docs.DOCS / page).read_text())
     }
     assert found == set(docs.BLOCKS)
+
+
+def test_the_sieve_in_words(monkeypatch):
+    entry = {
+        "difference": -0.06,
+        "interval": 0.14,
+        "seeds": 5,
+        "wanted_seeds": 5,
+        "removed": 0.25,
+        "claim": {"loss": 0.3, "removed": 0.2},
+        "verdict": "confirmed",
+    }
+    monkeypatch.setattr(methods, "read", lambda name: {"sieve": entry})
+    assert methods.sieve_text() == (
+        "With the sieve less without it: -0.06 ± 0.14 points over 5 of 5 seeds; at least 25.0 % of the examples were removed. No more than "
+        "0.3 points lost while at least 20 % are removed: **confirmed**."
+    )
 
 
 def test_network_table_of_a_record(monkeypatch):

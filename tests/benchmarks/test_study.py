@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -221,6 +223,54 @@ def test_rows_and_verdicts_of_made_up_results():
     )  # seeds 0 ... 0.4: a variance of 0.025
 
 
+def test_verdicts_of_made_up_results():
+    rows = plan.rows({})
+    done = finished(rows, {"rigl": 90.0, "gradual": 89.0, "c-gap": 91.0, "p-gap": 89.5})
+    found = {
+        (entry["first"], entry["over"], entry["sparsity"]): (entry["difference"], entry["verdict"])
+        for entry in collect.verdicts(rows, done)
+    }
+    assert len(found) == 12
+    for sparsity in (0.95, 0.98):
+        assert found["c-gap", "rigl", sparsity] == (pytest.approx(1.0), "confirmed")
+        assert found["p-gap", "gradual", sparsity] == (pytest.approx(0.5), "confirmed")
+        assert found["p-gap", "rigl", sparsity] == (pytest.approx(-0.5), "contradicted")
+        assert found["em&s", "gradual", sparsity][1] == "contradicted"
+    assert {entry["verdict"] for entry in collect.verdicts(rows, {})} == {"not run yet"}
+
+
+@pytest.mark.parametrize(
+    ("differences", "removed", "verdict"),
+    [
+        ((-0.2, -0.1, 0.1, 0.0, -0.1), 0.25, "confirmed"),  # -0.06 +- 0.14: above -0.3
+        ((-0.6, -0.1, 0.3, 0.0, -0.1), 0.25, "undecided"),
+        ((-0.6, -0.5, -0.6, -0.5, -0.4), 0.25, "contradicted"),
+        ((-0.2, -0.1, 0.1, 0.0, -0.1), 0.19, "contradicted"),  # too few removed
+        ((-0.2, -0.1, 0.1, 0.0), 0.25, "undecided (4 of 5 seeds)"),
+    ],
+)
+def test_the_verdict_on_the_sieve(differences, removed, verdict):
+    rows = [row for row in plan.rows({}) if row.group == "sieve"]
+    done = finished(rows, {})
+    within = next(row for row in rows if "sieve" in row.run.settings)
+    for run in within.runs():
+        if run.seed >= len(differences):
+            del done[run.key]
+            continue
+        done[run.key]["outcome"]["accuracy"] += differences[run.seed]
+        done[run.key]["outcome"]["removed"] = removed + 0.01 * run.seed
+    found = collect.sieve(rows, done)
+    assert (found["verdict"], found["removed"]) == (verdict, pytest.approx(removed))
+    assert found["difference"] == pytest.approx(sum(differences) / len(differences))
+
+
+def test_a_quick_study_is_never_stored():
+    command = [sys.executable, "benchmarks/methods.py", "--quick", "--collect"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--quick is stored nowhere" in done.stderr
+
+
 def test_a_record_on_disk_is_found_again(tmp_path):
     run = plan.run_of("static", sparsity=0.9, budget=1.0)
     assert store.finished(tmp_path, None) == {}
@@ -265,6 +315,31 @@ def test_what_is_finished_is_not_run_again_and_failures_do_not_end_the_rest(tmp_
     assert runner.run() == [runs[2].name]
     assert sorted(started) == [1, 2, 3]
     assert any("FAILED" in words for words in told)
+
+
+def test_a_study_that_is_told_to_end_ends_its_runs(tmp_path, monkeypatch):
+    ended = []
+
+    class Pretended:
+        """A child that trains for ever; meanwhile the study is told to end."""
+
+        def __init__(self, command: list[str], **options: object) -> None: ...
+
+        def poll(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def terminate(self) -> None:
+            ended.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Pretended)
+    monkeypatch.setattr(store, "finished", lambda folder: {})
+    before = signal.getsignal(signal.SIGTERM)
+    runs = [plan.run_of("static", sparsity=0.9, budget=1.0, seed=seed) for seed in range(3)]
+    runner = Runner(plan=lambda done: runs, folder=tmp_path, jobs=2, hours=lambda left: 0.0, say=print)
+    with pytest.raises(SystemExit):
+        runner.run()
+    assert len(ended) == 2
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_batches_of_an_epoch():

@@ -100,6 +100,9 @@ def test_wrong_options_are_told_before_anything_is_measured() -> None:
     assert done.returncode != 0
     assert done.stderr.startswith("training_step: ")
     assert not done.stdout
+    done = run("--quick", "--store")
+    assert done.returncode != 0
+    assert "a quick run is never stored" in done.stderr
 
 
 @pytest.mark.parametrize("method", ["set", "mest"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gossamer.cli.app import run
+from gossamer.recipes.run_folder import RunFolder
 
 COMMANDS = [
     "train",
@@ -67,6 +68,11 @@ def test_help_loads_no_torch():
     )
 
 
+def test_the_package_runs_as_a_module():
+    version = [sys.executable, "-m", "gossamer", "--version"]
+    assert subprocess.run(version, capture_output=True, check=True).stdout.strip()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +93,10 @@ def test_help_loads_no_torch():
         ),
         (["bench", "absent.safetensors", "--plot", "/proc/x.html"], "cannot write /proc/x.html"),
         (["bench", "absent.safetensors", "-o", "/proc/x.json"], "cannot write /proc/x.json"),
+        (
+            ["cost", "fashion-mnist-resnet20-set", "--plot", "/proc/x.svg"],
+            "cannot write /proc/x.svg",
+        ),
         (["prune", "nowhere.nets:small", "--sparsity", "0.5", "-o", "/proc/x/y"], "cannot write /proc/x/y"),
         (["pack", "nowhere.nets:small", "--input", "1x3"], "nowhere"),
         (["prune", "gossamer.tasks.models:mlp", "--sparsity", "1.2", "-o", "x"], "got 1.2"),
@@ -159,6 +169,16 @@ def test_train_again_says_that_it_is_finished(trained, capsys):
     assert json.loads(captured.out)["steps"] == 8
     assert run(["train", str(trained / "tiny.yaml"), "seed=1", "--out", str(trained / "run")]) == 2
     assert "another recipe (seed: 1 here, 0 there)" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_trained_in_is_not_cleared(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained)
+    folder = RunFolder(path=Path("run"))
+    with folder.locked():  # as another process does while it trains there
+        assert run(["train", "tiny.yaml", "--out", "run", "--fresh"]) == 2
+    assert "another process is training in run" in capsys.readouterr().err
+    assert folder.is_finished
+    assert folder.metrics.is_file()
 
 
 def test_pack_inspect_run_report(trained, capsys, monkeypatch):

@@ -178,7 +178,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mest bytes": (
         "mest",
-        {"kind": "em&s", "every": 3, "stop": 9, "peak_bytes": 50_000, "states": 3, "decay": "constant"},
+        {"kind": "em&s", "every": 3, "stop": 9, "peak_bytes": 50_000, "states": 5, "decay": "constant"},
     ),
 }
 SPARSITY = 0.65  # of the network, asked for where the pattern does not fix its own

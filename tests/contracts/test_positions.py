@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import PatternError
-from gossamer.sparsity.patterns import Pattern, Taps, parse_pattern
+from gossamer.sparsity.patterns import Pattern, Taps, check_positions, parse_pattern
 from tests.contracts.table import PATTERNS, Shape
 from tests.contracts.test_patterns import CASES, every_case, normal, some_counts
 
@@ -53,6 +53,23 @@ def test_select_is_mask(pattern, shape, kind):
 
 
 @every_case
+def test_select_and_draw_are_the_same_whatever_is_looked_at_at_a_time(pattern, shape, monkeypatch):
+    counts = some_counts(pattern, shape)
+    before = positions_of(pattern.mask(normal(shape, seed=1), counts[-1]))
+    scores = normal(shape, seed=2).flatten()[before].round()
+
+    def found() -> list[Tensor]:
+        fewer = positions_of(pattern.mask(normal(shape, seed=1), counts[0]))
+        selected = [pattern.select(before, scores, shape, count) for count in counts]
+        return [*selected, *(pattern.draw(fewer, shape, count, generator(3)) for count in counts)]
+
+    expected = found()
+    monkeypatch.setattr("gossamer.sparsity.patterns.tiling._ENTRIES", 1)
+    for one, other in zip(found(), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@every_case
 def test_draw_is_legal_exact_and_repeatable(pattern, shape):
     counts = some_counts(pattern, shape)
     for fewer, more in ((fewer, more) for fewer in counts for more in counts if fewer <= more):
@@ -66,6 +83,38 @@ def test_draw_is_legal_exact_and_repeatable(pattern, shape):
         assert int(after.sum()) == more
         pattern.check(after)
         assert torch.equal(drawn, pattern.draw(positions, shape, more, generator(3)))
+
+
+@every_case
+def test_places_are_checked_strip_by_strip_as_the_mask_is(pattern, shape, monkeypatch):
+    """A legal set, the same with one entry moved, with one left out: strips of one group of rows, and the whole."""
+    for count in some_counts(pattern, shape):
+        legal = positions_of(pattern.mask(normal(shape, seed=1), count))
+        absent = positions_of(~mask_of(legal, shape))
+        sets = [legal, legal[1:]]
+        if len(legal) and len(absent):
+            sets += [torch.cat([legal[:-1], absent[i : i + 1]]).sort().values for i in (0, len(absent) - 1)]
+        for positions in sets:
+            try:
+                pattern.check(mask_of(positions, shape))
+                refused = False
+            except PatternError:
+                refused = True
+            for strip in (1, 1 << 20):
+                monkeypatch.setattr("gossamer.sparsity.patterns.pattern._STRIP", strip)
+                if refused:
+                    with pytest.raises(PatternError, match="expected"):
+                        check_positions(pattern, positions, shape)
+                else:
+                    check_positions(pattern, positions, shape)
+
+
+def test_a_refused_place_is_told_with_its_row(monkeypatch):
+    """Row 6 keeps two entries, row 7 none; in their strip, under the first two rows, it is row 2."""
+    monkeypatch.setattr("gossamer.sparsity.patterns.pattern._STRIP", 1)
+    positions, pattern = torch.tensor([0, 5, 8, 13, 16, 21, 24, 25]), parse_pattern("gs:2,1")
+    with pytest.raises(PatternError, match=r"got 2 in row 2 \(rows counted from row 4, under the first 2\)"):
+        check_positions(pattern, positions, (8, 4))
 
 
 @every_case

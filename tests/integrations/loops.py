@@ -54,13 +54,11 @@ def data() -> TensorDataset:
     )
 
 
-def huggingface(folder: Path, *, bf16: bool, resume: bool) -> Outcome:
+def trainer_of(folder: Path, *, bf16: bool) -> Any:
     from transformers import Trainer, TrainingArguments
 
-    from gossamer.integrations.huggingface import sparsify
-
     rows = [{"x": x, "labels": y} for x, y in data()]
-    trainer = Trainer(
+    return Trainer(
         network(),
         TrainingArguments(
             output_dir=str(folder),
@@ -79,6 +77,12 @@ def huggingface(folder: Path, *, bf16: bool, resume: bool) -> Outcome:
         ),
         train_dataset=rows,
     )
+
+
+def huggingface(folder: Path, *, bf16: bool, resume: bool) -> Outcome:
+    from gossamer.integrations.huggingface import sparsify
+
+    trainer = trainer_of(folder, bf16=bf16)
     callback = sparsify(trainer, METHOD, protect=PROTECT, seed=3)
     trainer.train(resume_from_checkpoint=str(folder / f"checkpoint-{STOP}") if resume else None)
     logged = [line["sparsity"] for line in trainer.state.log_history if "sparsity" in line]

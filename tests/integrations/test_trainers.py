@@ -10,7 +10,8 @@ import torch
 
 from gossamer.errors import EngineError
 from gossamer.integrations.settings import expect_one
-from tests.integrations.loops import LOOPS, METHOD, STEPS
+from gossamer.training import Sparsifier
+from tests.integrations.loops import LOOPS, METHOD, PROTECT, STEPS, network, trainer_of
 from tests.training.helpers import assert_dropped_is_zero
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -72,6 +73,68 @@ def test_clipping_sees_what_will_be_applied(
     assert sum(value > 0 for value in seen) <= 3 * sum(METHOD.edits_at(s) != () for s in range(1, STEPS))
     assert grown > 0
     assert seen[0] == seen[1] == 0
+
+
+def test_clipping_after_the_end_is_as_it_was() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    from gossamer.integrations.accelerate import sparsify
+
+    accelerator = accelerate.Accelerator(cpu=True)
+    plain = network()
+    model, optimizer = accelerator.prepare(plain, torch.optim.SGD(plain.parameters(), 0.1))
+    sparsify(accelerator, model, optimizer, METHOD, protect=PROTECT).finalize()
+    second = sparsify(accelerator, model, optimizer, METHOD, protect=PROTECT)
+    for parameter in plain.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    accelerator.clip_grad_norm_(model.parameters(), 1e9)
+    for name, mask in second.masks.items():
+        assert torch.equal(plain.get_parameter(name).grad, mask.float()), name
+    second.detach()
+    for parameter in plain.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    accelerator.clip_grad_norm_(model.parameters(), 1e9)
+    assert all(bool(parameter.grad.all()) for parameter in plain.parameters())
+
+
+def test_a_trainer_that_trains_twice_masks_before_clipping_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from gossamer.integrations.huggingface import sparsify
+
+    trainer = trainer_of(tmp_path, bf16=False)
+    callback = sparsify(trainer, METHOD, protect=PROTECT, seed=3)
+    calls: list[Sparsifier] = []
+    monkeypatch.setattr(Sparsifier, "mask_gradients", lambda self: calls.append(self))
+    trainer.train()
+    first = callback.sparsifier
+    trainer.train()
+    assert first is not callback.sparsifier
+    # once a step before clipping, once in the optimizer's pre-hook
+    assert [call is first for call in calls] == [True] * 2 * STEPS + [False] * 2 * STEPS
+
+
+def test_a_training_that_was_interrupted_can_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from gossamer.integrations.huggingface import SparsityCallback, sparsify
+
+    trainer = trainer_of(tmp_path, bf16=False)
+    callback = sparsify(trainer, METHOD, protect=PROTECT, seed=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(SparsityCallback, "on_log", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+    interrupted = callback.sparsifier
+    assert interrupted is not None
+    assert interrupted.attached
+    trainer.train()
+    assert not interrupted.attached
+    assert callback.sparsifier is not interrupted
+    assert callback.sparsifier is not None
+    assert callback.sparsifier.step == STEPS
+    assert interrupted.step < STEPS
 
 
 def test_resume_is_bit_equal(loop: Any, tmp_path: Path) -> None:

@@ -195,16 +195,18 @@ def test_no_examples(engine: str) -> None:
 
 @pytest.mark.skipif(not ISAS, reason="no native library")
 def test_memory_of_the_places() -> None:
-    """2 bytes an entry and its rows' starts; the backward product adds 4 an entry and the columns' starts."""
+    """The rows' starts; the backward product adds 4 an entry and the columns' starts. The columns are the caller's."""
     mask = np.random.default_rng(0).random((256, 512)) < 0.1
     places, _ = places_of(mask)
     nnz = int(mask.sum())
-    assert places.nbytes == 2 * nnz + 4 * 257
+    assert places.nbytes == 4 * 257
     values, x = np.ones(nnz, np.float32), np.ones((16, 512), np.float32)
     places.linear_backward(values, x, np.ones((16, 256), np.float32), need_dx=True)
-    assert places.nbytes == 2 * nnz + 4 * 257 + 4 * nnz + 4 * (513 + 2)
+    assert places.nbytes == 4 * 257 + 4 * nnz + 4 * (513 + 2)
     assert places.num_kept == nnz
     assert places.columns.dtype == np.uint16
+    columns = np.array([1, 0, 2], np.uint16)
+    assert np.shares_memory(TrainingMatrix((2, 3), np.array([0, 1, 3], np.uint32), columns).columns, columns)
     assert places.columns.tolist() == np.nonzero(mask)[1].tolist()
     assert not places.row_start.flags.writeable
 

@@ -3,13 +3,22 @@
 import json
 
 import pytest
-from helpers import RECIPE
+from helpers import RECIPE, plan
 
 from gossamer.cli.app import run
 from gossamer.errors import GossamerError
 from gossamer.recipes import costing, document
 
 EMS = "method={name: mest, sparsity: 0.9, kind: 'em&s', mutation: 0.05, every: 4, stop: 60%}"
+
+
+def test_what_was_resident_for_a_moment_before_training_is_not_its_memory() -> None:
+    ones = bytearray(256 << 20)
+    ones[:] = b"1" * len(ones)  # touched: resident
+    del ones
+    process = costing.first_steps(plan("method=dense"), 1)["process"]
+    assert 0 <= process["added"] < 200 << 20
+    assert process["peak"] == process["before"] + process["added"]
 
 
 @pytest.mark.native

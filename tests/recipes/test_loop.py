@@ -136,6 +136,23 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path, finished):
     assert train(folder, "method.sparsity=0.8", "train.epochs=2")[0]["steps"] == 16
 
 
+def test_a_run_that_diverges_says_so(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    with pytest.raises(GossamerError, match=r"step \d+: expected a finite loss, got (nan|inf)"):
+        train(folder, "train.optimizer={kind: sgd, lr: 1e25}", "train.clip_norm=null")
+    assert not folder.is_finished
+
+
+def test_clearing_takes_what_a_killed_run_left_half_written_and_nothing_else(tmp_path):
+    folder = RunFolder(path=tmp_path / "run")
+    folder.turns.mkdir(parents=True)
+    for name in (".gossamer-0123456789abcdef.tmp", "turns/.gossamer-0123456789abcdef.tmp", "turns/0-1.jsonl"):
+        (folder.path / name).write_text("{")
+    (folder.path / "notes.txt").write_text("mine")
+    folder.clear()
+    assert sorted(path.name for path in folder.path.rglob("*")) == ["notes.txt", "turns"]
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     one, two = RunFolder(path=tmp_path / "one"), RunFolder(path=tmp_path / "two")
     for folder, seed in ((one, "seed=1"), (two, "seed=2")):

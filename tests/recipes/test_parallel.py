@@ -131,6 +131,30 @@ def test_processes_equal_the_turns_of_one_process(tmp_path):
     assert told == [(6, "combined"), (8, "fine-tune"), (16, "fine-tune"), (24, "fine-tune"), (24, "combined")]
 
 
+def test_what_a_worker_prints_is_not_the_answer_of_the_command(tmp_path, here, monkeypatch, capsys):
+    def prints(*arguments):
+        print("a network that prints")
+        advance(*arguments)
+
+    advance = parallel.advance
+    monkeypatch.setattr(parallel, "advance", prints)
+    train(RunFolder(path=tmp_path / "run"), GAP.format(order="parallel", partitions=1, rounds=1))
+    printed = capsys.readouterr()
+    assert "a network that prints" in printed.err
+    assert printed.out == ""
+
+
+def test_a_run_without_fine_tuning_ends_with_its_last_round(tmp_path, here):
+    folder = RunFolder(path=tmp_path / "run")
+    text = GAP.format(order="parallel", partitions=2, rounds=4)  # 24 steps: all of them
+    result, notes = train(folder, text)
+    assert [row["step"] for row in folder.rows() if "round" not in row] == [6, 12, 18, 24]
+    assert sorted(path.name for path in folder.turns.glob("4*")) == []
+    assert result["steps"] == 24
+    assert result["parallel"]["machine_steps"] == 48
+    assert [row.step for row in notes.epochs if row.stage.name == "combined"] == [6, 12, 18, 24]
+
+
 def test_costs_are_measured_with_partitions_in_turn():
     recipe = library.document_of("fashion-mnist-resnet20-pgap")
     with pytest.raises(

@@ -49,6 +49,10 @@ def test_quick_lowers_images_and_epochs_only():
         ("method.sparsity=much", "method.sparsity: input should be a valid number"),
         ("method.sparsty=0.5", "unknown key; did you mean sparsity"),
         (
+            "method.mutation=0.1",
+            "method.mutation: unknown key; expected one of ",
+        ),  # MEST's; like none of gradual's
+        (
             "method.pattern=2:4",
             "method.pattern: Gradual: the pattern 2:4 fixes the sparsity of its layers at 0.5, got sparsity 0.9",
         ),

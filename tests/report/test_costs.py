@@ -58,6 +58,13 @@ def test_the_section_tells_its_numbers() -> None:
     assert "predicted dense</td>" in html
 
 
+def test_a_mask_that_never_changes_has_densities_too() -> None:
+    cost = {**RESULT["cost"], "trace": [{"step": 0, "num_kept": [4, 0]}]}
+    html = Page(title="t", lead="", sections=(costs("r", {**RESULT, "cost": cost}),)).html()
+    assert "Density of every layer" in html
+    assert "<svg" in html
+
+
 def test_without_sieve_and_changes_there_is_less() -> None:
     cost = {**RESULT["cost"], "trace": RESULT["cost"]["trace"][:1]}
     html = Page(title="t", lead="", sections=(costs("r", {**RESULT, "cost": cost, "sieve": None}),)).html()

@@ -1,13 +1,14 @@
 """A budget over layers: exact totals, legal counts, protected layers, refusals with the range that can be reached."""
 
 import math
+import random
 import re
 
 import pytest
 import torch
 
 from gossamer.errors import BudgetError, PatternError
-from gossamer.sparsity.allocation import allocate, erk, global_rank, uniform
+from gossamer.sparsity.allocation import Room, _round, allocate, erk, global_rank, uniform
 from gossamer.sparsity.costs import LayerShape, bytes_packed, macs, parameters
 from gossamer.sparsity.patterns import Unstructured, parse_pattern
 from gossamer.units import Budget
@@ -186,3 +187,51 @@ def test_scores_of_another_layer_are_not_ranked(scores: torch.Tensor, words: str
         allocate(
             {"a": LayerShape(weight=(8, 32))}, Budget.weights(0.5), global_rank({"a": scores}), Unstructured()
         )
+
+
+def one_by_one(ranges, wanted, num_kept):
+    """The slow reference of `_round`: looks through all layers for each unit that is given or taken."""
+    units = {name: min(max(int(wanted[name] // r.step), 1), len(r) - 1) for name, r in ranges.items()}
+
+    def remainder(name):
+        return wanted[name] / ranges[name].step - units[name]
+
+    while True:
+        gap = num_kept - sum(units[name] * r.step for name, r in ranges.items())
+        if gap > 0:
+            names = [name for name, r in ranges.items() if units[name] < len(r) - 1 and r.step < 2 * gap]
+            best = max(names, key=remainder, default=None)
+        else:
+            names = [name for name, r in ranges.items() if units[name] > 1 and r.step < -2 * gap]
+            best = min(names, key=remainder, default=None)
+        if best is None:
+            return {name: units[name] * r.step for name, r in ranges.items()}
+        units[best] += 1 if gap > 0 else -1
+
+
+def test_rounding_is_that_of_one_unit_after_the_other():
+    """With equal and with mixed units, ties, full layers, and totals that no layer asked for."""
+    draw = random.Random(0)
+    for trial in range(2000):
+        steps = draw.choices(
+            [1, 2, 3, 8, 9, 12] if trial % 2 else [draw.choice([1, 4])], k=draw.randint(1, 7)
+        )
+        ranges = {str(i): range(0, step * draw.randint(1, 9) + 1, step) for i, step in enumerate(steps)}
+        wanted = {
+            name: draw.choice([draw.uniform(0, 1.2 * r[-1]), draw.randint(0, 2 * r[-1]) / 2])
+            for name, r in ranges.items()
+        }
+        total = draw.choice(
+            [sum(wanted.values()), draw.uniform(0, 1.3 * sum(r[-1] for r in ranges.values())), 7.5]
+        )
+        assert _round(ranges, wanted, total) == one_by_one(ranges, wanted, total), (ranges, wanted, total)
+
+
+@every_rule
+@pytest.mark.parametrize("text", ["block:4x1", "gs:8,1"])
+def test_a_room_that_is_known_changes_nothing(how, text):
+    pattern = parse_pattern(text)
+    room = Room.of(RESNET, pattern)
+    for sparsity in (0.3, 0.9):
+        budget = Budget.weights(sparsity)
+        assert allocate(RESNET, budget, how, pattern, room) == allocate(RESNET, budget, how, pattern)

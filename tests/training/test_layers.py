@@ -6,6 +6,7 @@ from torch import nn
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.patterns import parse_pattern
+from gossamer.training.compact import compact_
 from gossamer.training.layers import choose, find_weights
 from gossamer.training.protection import Protection
 
@@ -90,6 +91,23 @@ def test_nothing_to_mask_is_an_error_that_lists_why() -> None:
         choose(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), UNSTRUCTURED, Protection(), None)
     with pytest.raises(EngineError, match="the model has no such layer"):
         choose(nn.Sequential(nn.ReLU()), UNSTRUCTURED, Protection(), None)
+
+
+def test_of_a_compact_model_all_compact_layers_are_edited() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4))
+    compact_(model, 0.5, protect=Protection(first=False))
+    chosen = choose(model, UNSTRUCTURED, Protection(), None)
+    assert list(chosen.masked) == ["0.weight", "1.weight"]
+    assert {name: reason for name, (_, reason) in chosen.dense.items()} == {
+        "2.weight": "dense beside compact layers"
+    }
+    assert (
+        choose(model, UNSTRUCTURED, Protection(names=("2.*",)), ["0.*", "1.weight"]).masked == chosen.masked
+    )
+    with pytest.raises(EngineError, match=r"'1.weight' is compact, and layers= leaves it out"):
+        choose(model, UNSTRUCTURED, Protection(), ["0.weight"])
+    with pytest.raises(EngineError, match=r"'0.weight' is compact, and Protection\(names=…\) names it"):
+        choose(model, UNSTRUCTURED, Protection(names=("0",)), None)
 
 
 def test_tied_weights_are_refused_or_left_dense() -> None:

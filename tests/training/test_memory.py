@@ -9,14 +9,21 @@ from torch import nn
 
 from gossamer.errors import EngineError
 from gossamer.sparsity.costs import LayerShape
-from gossamer.training import MEST, Method, Sparsifier, Static
+from gossamer.training import MEST, SET, Method, Sparsifier, Static
 from gossamer.training.activations import activation_bytes
 from gossamer.training.compact import SparseLinear, compact_
 from gossamer.training.foresight import peak_counts
 from gossamer.training.memory import measured_memory, predicted_memory
 from gossamer.training.optimizer_state import STATE, rule_of
-from gossamer.training.weight_bytes import Memory, block_of, layer_memory, network_memory, places_bytes
-from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp, rigl
+from gossamer.training.weight_bytes import (
+    Memory,
+    Storage,
+    block_of,
+    layer_memory,
+    network_memory,
+    places_bytes,
+)
+from tests.training.helpers import MLP, NOTHING, OPTIMIZERS, backward, bottleneck, mlp
 
 MORE_OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
     **OPTIMIZERS,
@@ -37,16 +44,16 @@ def test_layer_by_hand() -> None:
     )
     assert layer_memory((10, 6), 12, storage="masked", states=1).indices == 120
     assert layer_memory((10, 6), 60, storage="masked", states=1).indices == 60  # nothing dropped: one mask
-    # twice 11 row starts and 12 16-bit columns; one part of columns: 2 cuts of 10 rows; one band: 2 + 7 starts, and 12 places
+    # twice 11 row starts, 12 16-bit columns; one part of columns: 2 cuts of 10 rows; one band: 2 + 7 starts, and 12 places
     assert layer_memory((10, 6), 12, storage="compact", states=1) == Memory(
-        weights=48, gradients=48, optimizer=48, indices=2 * (44 + 24) + 80 + 8 + 28 + 48
+        weights=48, gradients=48, optimizer=48, indices=2 * 44 + 24 + 80 + 8 + 28 + 48
     )
 
 
 def test_places_of_blocks_and_of_wide_matrices_by_hand() -> None:
-    assert places_bytes((8, 6), 12, (4, 1)) == 2 * (4 * 3 + 2 * 3) + 4 * 2 * 2 + 4 * 2 + 4 * 7 + 4 * 3
-    assert places_bytes((8, 65536), 5, linear=False) == 2 * (4 * 9 + 5 * 2)
-    assert places_bytes((8, 65537), 5, linear=False) == 2 * (4 * 9 + 5 * 4)  # columns need four bytes
+    assert places_bytes((8, 6), 12, (4, 1)) == 2 * 4 * 3 + 2 * 3 + 4 * 2 * 2 + 4 * 2 + 4 * 7 + 4 * 3
+    assert places_bytes((8, 65536), 5, linear=False) == 2 * 4 * 9 + 5 * 2
+    assert places_bytes((8, 65537), 5, linear=False) == 2 * 4 * 9 + 5 * 4  # columns need four bytes
 
 
 @pytest.mark.native
@@ -105,7 +112,7 @@ def test_network_sums_layers_and_rises_with_counts() -> None:
     assert low == layer_memory((10, 6), 12, storage="compact", states=2) + layer_memory(
         (4, 18), 72, storage="dense", states=2
     )
-    assert high.total - low.total == 4 * 4 + 2 * 2 + 4
+    assert high.total - low.total == 4 * 4 + 2 + 4
 
 
 @pytest.mark.parametrize("name", MORE_OPTIMIZERS)
@@ -160,20 +167,45 @@ def test_masked_prediction_equals_the_tensors() -> None:
     assert predicted.indices == sum(row.size * (2 if row.num_kept < row.size else 1) for row in rows)
 
 
-def test_births_of_grown_weights_are_optimizer_state() -> None:
-    model = mlp()
+@pytest.mark.native
+@pytest.mark.parametrize(("storage", "bytes_listed"), [("masked", 10), ("compact", 6)])
+def test_births_of_grown_weights_are_optimizer_state(storage: Storage, bytes_listed: int) -> None:
+    """After an edit that exchanges every weight the list is as long as it gets."""
+    model, method = mlp(), SET(sparsity=0.75, drop_fraction=0.999, every=1, stop=2, allocation="uniform")
+    if storage == "compact":
+        compact_(model, method, protect=NOTHING)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    sparsifier = Sparsifier(model, rigl(stop=3, allocation="uniform"), optimizer, protect=NOTHING)
+    sparsifier = Sparsifier(model, method, optimizer, protect=NOTHING)
     counts = {row.name: row.num_kept for row in sparsifier.summary().masked}
-    predicted = predicted_memory(model, optimizer, counts, storage="masked", counts_births=True)
-    for step in range(2):  # the edit is after the second step; its entries are listed at the third
+    for step in range(2):  # the edit is after the first step; its entries are listed at the second
         backward(model, step, shape=MLP)
         optimizer.step()
-    births = sum(4 * row.size for row in sparsifier.summary().masked)
-    assert measured_memory(model, optimizer, sparsifier) == predicted
-    assert (
-        predicted.optimizer == predicted_memory(model, optimizer, counts, storage="masked").optimizer + births
+    kept = sum(counts.values())
+    assert sparsifier.history[1].grown == kept == 36
+    plain, predicted = (
+        predicted_memory(model, optimizer, counts, storage=storage, counts_births=births)
+        for births in (False, True)
     )
+    held = kept if storage == "compact" else 144
+    assert predicted.optimizer == plain.optimizer + 4 * held + bytes_listed * kept
+    steps_with_growth = 4 * len(counts)
+    assert measured_memory(model, optimizer, sparsifier).optimizer == predicted.optimizer + steps_with_growth
+
+
+def test_births_of_a_convolution_are_listed_by_four_indices() -> None:
+    model, method = (
+        bottleneck(),
+        SET(sparsity=0.75, drop_fraction=0.999, every=1, stop=2, allocation="uniform"),
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    sparsifier = Sparsifier(model, method, optimizer)
+    counts = {row.name: row.num_kept for row in sparsifier.summary().masked}
+    for step in range(2):
+        backward(model, step)
+        optimizer.step()
+    predicted = predicted_memory(model, optimizer, counts, storage="masked", counts_births=True)
+    assert sparsifier.history[1].grown == sum(counts.values())
+    assert measured_memory(model, optimizer, sparsifier).optimizer == predicted.optimizer + 4 * len(counts)
 
 
 def test_tied_tensors_and_buffers_count_once() -> None:
@@ -212,6 +244,19 @@ def test_activations_by_hand_and_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_forward_pass_that_fails_leaves_no_trace_either() -> None:
+    model = nn.BatchNorm1d(6)
+
+    def fails() -> torch.Tensor:
+        model(torch.ones(3, 6))
+        raise RuntimeError("out of images")
+
+    with pytest.raises(RuntimeError, match="out of images"):
+        activation_bytes(model, fails)
+    assert int(model.num_batches_tracked) == 0
+    assert bool((model.running_mean == 0).all())
 
 
 def test_activations_grow_with_the_batch() -> None:

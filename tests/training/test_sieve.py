@@ -198,8 +198,14 @@ def test_mistakes_are_named() -> None:
     filter_.observe(torch.arange(0), right[:0])
     with pytest.raises(DataError, match=r"one shape \[N\], got \(2,\) and \(3,\)"):
         filter_.observe(torch.arange(2), torch.ones(3).bool())
-    with pytest.raises(DataError, match="labels"):
-        Sieve(Sieving(at_epoch=3), num_examples=3, labels=torch.arange(2))
+    for labels, words in (
+        (torch.arange(2), r"one for each of 3 examples, got \(2,\)"),
+        ([0, 1, 2], "a tensor of whole numbers, got list"),
+        (torch.arange(3).numpy(), "a tensor of whole numbers, got ndarray"),
+        (torch.ones(3), "a tensor of whole numbers, got torch.float32"),
+    ):
+        with pytest.raises(DataError, match=f"labels: expected {words}"):
+            Sieve(Sieving(at_epoch=3), num_examples=3, labels=labels)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="rank: expected 0 to 1, got 2"):
         SieveSampler(filter_, num_replicas=2, rank=2)
 

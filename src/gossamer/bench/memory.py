@@ -17,13 +17,14 @@ from pathlib import Path
 from gossamer.bench.engines import ENGINES
 from gossamer.bench.subject import Port, random_inputs
 from gossamer.errors import RuntimeFailure
+from gossamer.resident import resident
 
 BASELINE = "python-numpy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes. resident: VmRSS after five inferences. peak: VmHWM since the start. own: resident less a bare
+    """Bytes. resident: after five inferences. peak: the most since the start. own: resident less a bare
     Python with NumPy."""
 
     resident: int
@@ -35,12 +36,7 @@ def measure(engine: str, path: Path, *, batch: int, threads: int, ports: Sequenc
     """Start a fresh process for the engine, and one for the baseline."""
     arguments = [str(path), str(batch), str(threads), json.dumps([asdict(port) for port in ports])]
     measured, bare = _spawn(engine, *arguments), _spawn(BASELINE, *arguments)
-    return Memory(resident=measured["VmRSS"], peak=measured["VmHWM"], own=measured["VmRSS"] - bare["VmRSS"])
-
-
-def available() -> bool:
-    """Whether this system tells a process's memory."""
-    return Path("/proc/self/status").exists()
+    return Memory(resident=measured["now"], peak=measured["peak"], own=measured["now"] - bare["now"])
 
 
 def _spawn(*arguments: str) -> dict[str, int]:
@@ -60,8 +56,7 @@ def _main(engine: str, path: str, batch: str, threads: str, ports: str) -> None:
         run = ENGINES[engine].open(Path(path), batch=int(batch), threads=int(threads))
         for _ in range(5):
             run(inputs)
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(json.dumps({key: int(status[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM")}))
+    print(json.dumps(asdict(resident())))
 
 
 if __name__ == "__main__":

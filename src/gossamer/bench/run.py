@@ -20,6 +20,7 @@ from gossamer.bench.noise import Noise
 from gossamer.bench.result import BenchResult, EngineResult
 from gossamer.bench.subject import DenseNetwork, Port, Subject, random_inputs
 from gossamer.errors import GossamerError, RuntimeFailure
+from gossamer.resident import is_known
 from gossamer.runtime.threads import check_threads
 
 DEFAULT_ENGINES = ("torch", "onnxruntime", "openvino", "openvino_int8", "gossamer")
@@ -294,7 +295,7 @@ def _with_flushed(timings: dict[str, Timing], cold: dict[str, list[float]]) -> d
 
 
 def _memory(item: _Opened, ports: Sequence[Port], settings: Settings, tell: Progress) -> memory.Memory | None:
-    if not settings.with_memory or not memory.available() or item.artifact is None:
+    if not settings.with_memory or not is_known() or item.artifact is None:
         return None
     tell(f"memory of {item.engine.name}")
     return memory.measure(

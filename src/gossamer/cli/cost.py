@@ -36,13 +36,15 @@ def cost(
       gossamer cost fashion-mnist-resnet20-set threads=1
       gossamer cost mine.yaml --steps 10 --plot density.svg --json
     """
-    from gossamer.files import write_atomic
+    from gossamer.files import check_place, write_atomic
     from gossamer.recipes import costing, document, library
     from gossamer.report.costs import density_over_steps
     from gossamer.units import show_macs
 
     if steps < 1:
         raise GossamerError(f"--steps: expected at least 1, got {steps}")
+    if plot is not None:
+        check_place(plot)
     output = Output(json)
     found = costing.costs_of(
         document.with_overrides(library.document_of(recipe), overrides or []), steps=steps, quick=quick

@@ -62,7 +62,8 @@ def train(
             f"there is no checkpoint in {folder.path} to resume; leave --resume out to start"
         )
     if fresh:
-        folder.clear()
+        with folder.locked():  # not under the feet of a process that trains there
+            folder.clear()
     with TrainingView(plan.recipe.name) as view, _stop_signals() as stopped:
         try:
             result = loop.train(plan, folder, view, lambda: bool(stopped))

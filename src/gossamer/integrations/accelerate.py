@@ -32,31 +32,28 @@ def sparsify(
 ) -> Sparsifier:
     """Attaches a Sparsifier to a prepared model and optimizer, and registers it for the Accelerator's checkpoints.
 
-    At the end of training call `finalize()` on it.
+    At the end of training call `finalize()` on it. A second model, or a second phase of training, may have a Sparsifier of its own.
     """
     settings = Settings(method=method, seed=seed, protect=protect, layers=layers)
     sparsifier = settings.attach(accelerator.unwrap_model(model), optimizer)
     accelerator.register_for_checkpointing(sparsifier)
-    mask_before_clipping(accelerator, sparsifier.mask_gradients)
+    mask_before_clipping(accelerator, lambda: sparsifier)
     return sparsifier
 
 
-def mask_before_clipping(accelerator: Accelerator, mask_gradients: Callable[[], None]) -> Callable[[], None]:
-    """Makes `accelerator.clip_grad_norm_` zero the gradients of dropped entries first; returns how to undo it.
+def mask_before_clipping(accelerator: Accelerator, find: Callable[[], Sparsifier | None]) -> None:
+    """Makes `accelerator.clip_grad_norm_` zero the gradients of dropped entries first, while `find()` is attached to an optimizer.
 
     With a gradient scaler (fp16) nothing is changed: gradients are still scaled there, and are masked when the optimizer steps.
     """
     if accelerator.scaler is not None:
-        return lambda: None
+        return
     clip = accelerator.clip_grad_norm_
 
     def masked(parameters: Iterable[Tensor], *args: Any, **kwargs: Any) -> Any:
-        mask_gradients()
+        sparsifier = find()
+        if sparsifier is not None and sparsifier.attached:
+            sparsifier.mask_gradients()
         return clip(parameters, *args, **kwargs)
 
     accelerator.clip_grad_norm_ = masked
-
-    def undo() -> None:
-        accelerator.clip_grad_norm_ = clip
-
-    return undo

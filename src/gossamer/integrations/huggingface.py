@@ -9,13 +9,14 @@ folder of the Trainer and reads it again on resume; adds `sparsity` to what is l
 before any callback hears of the step, so `sparsify` makes its Accelerator mask gradients first.
 """
 
-from collections.abc import Callable
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gossamer.errors import CheckpointError
+from gossamer.files import write_atomic
 from gossamer.integrations.accelerate import mask_before_clipping
 from gossamer.integrations.settings import Settings, missing
 from gossamer.training import FinalReport, Method, Protection, Sparsifier
@@ -40,7 +41,7 @@ def sparsify(
     """Adds a SparsityCallback to `trainer`, and has gradients of dropped entries zeroed before they are clipped."""
     callback = SparsityCallback(method, seed=seed, protect=protect, layers=layers, resume_from=resume_from)
     trainer.add_callback(callback)
-    callback.undo = mask_before_clipping(trainer.accelerator, callback.mask_gradients)
+    mask_before_clipping(trainer.accelerator, lambda: callback.sparsifier)
     return callback
 
 
@@ -64,18 +65,12 @@ class SparsityCallback(TrainerCallback):
         self.resume_from = resume_from
         self.sparsifier: Sparsifier | None = None
         self.report: FinalReport | None = None
-        self.undo: Callable[[], None] = lambda: None
-
-    def mask_gradients(self) -> None:
-        """Zeroes the gradients of dropped entries, if training has begun."""
-        if self.sparsifier is not None and self.report is None:
-            self.sparsifier.mask_gradients()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.report = None
-        self.sparsifier = self.settings.attach(kwargs["model"], kwargs["optimizer"])
+        self.sparsifier = self.settings.attach(kwargs["model"], kwargs["optimizer"], before=self.sparsifier)
         if state.global_step == 0:
             return
         folder = _checkpoint(args, state) if self.resume_from is None else Path(self.resume_from)
@@ -90,7 +85,9 @@ class SparsityCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.sparsifier is not None and state.is_world_process_zero:
-            torch.save(self.sparsifier.state_dict(), _checkpoint(args, state) / FILE)
+            content = io.BytesIO()
+            torch.save(self.sparsifier.state_dict(), content)
+            write_atomic(_checkpoint(args, state) / FILE, content.getvalue())
 
     def on_log(
         self,
@@ -111,7 +108,6 @@ class SparsityCallback(TrainerCallback):
     ) -> None:
         if self.sparsifier is not None and self.report is None:
             self.report = self.sparsifier.finalize()
-            self.undo()
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

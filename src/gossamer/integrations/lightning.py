@@ -39,7 +39,8 @@ class SparsityCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.report = None
-        self.sparsifier = self.settings.attach(pl_module, expect_one(trainer.optimizers))
+        optimizer = expect_one(trainer.optimizers)
+        self.sparsifier = self.settings.attach(pl_module, optimizer, before=self.sparsifier)
         if self._loaded is not None:
             self.sparsifier.load_state_dict(self._loaded)
             self._loaded = None

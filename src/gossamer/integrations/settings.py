@@ -1,5 +1,6 @@
 """What every integration does the same way: make a Sparsifier once the optimizer exists, and say which extra is missing."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,17 @@ class Settings:
     protect: Protection | None = None
     layers: Sequence[str] | None = None
 
-    def attach(self, model: nn.Module, optimizer: Optimizer) -> Sparsifier:
-        """The Sparsifier of a model and its optimizer, each without the framework's wrapping."""
+    def attach(
+        self, model: nn.Module, optimizer: Optimizer, *, before: Sparsifier | None = None
+    ) -> Sparsifier:
+        """The Sparsifier of a model and its optimizer, each without the framework's wrapping.
+
+        before: that of an earlier training; if it was interrupted, it ends here, as a weight has one Sparsifier.
+        """
+        if before is not None and before.attached:
+            with warnings.catch_warnings():  # that it ends early is known
+                warnings.simplefilter("ignore", RuntimeWarning)
+                before.finalize()
         return Sparsifier(
             model,
             self.method,

@@ -29,6 +29,11 @@ class ConvGeometry:
                 f"expected a kernel, stride, dilation and groups of at least 1 and a padding of at least 0, got {self}"
             )
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Kernel, stride, padding and dilation, height before width: as the native products take them."""
+        return (*self.kernel, *self.stride, *self.padding, *self.dilation)
+
     def output(self, size: Pair) -> Pair:
         """Height and width of the result for images of `size`."""
         found = [

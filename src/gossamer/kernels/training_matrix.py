@@ -18,7 +18,6 @@ references (training_reference.py, conv_reference.py).
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,15 +28,15 @@ from gossamer.kernels.conv_geometry import ConvGeometry
 from gossamer.kernels.conv_reference import conv_backward_reference, conv_reference
 from gossamer.kernels.csr import raise_for
 from gossamer.kernels.native import operation
+from gossamer.kernels.reused import Reused, aligned
 from gossamer.kernels.training_reference import entries, linear_backward_reference, linear_reference
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.unsignedinteger[Any]]
-_LINE = 64  # bytes of a cache line
 
 
 class TrainingMatrix:
-    """Places of a sparse weight [R, C].
+    """Places of a sparse weight [R, C]. The columns are not copied: they must stay as they are while products are made.
 
     >>> places = TrainingMatrix((2, 3), np.array([0, 1, 3], np.uint32), np.array([2, 0, 1], np.uint16))
     >>> values = np.array([10.0, 2.0, 3.0, 99.0])
@@ -64,11 +63,12 @@ class TrainingMatrix:
             raise FormatError(f"expected uint16 or uint32 columns, got {columns.dtype}")
         self.shape = shape
         self.block = block
+        self._gradients = Reused()
         native: Any = operation("TrainingMatrix")
         if native is None:
             _check_structure(shape, row_start, columns, block)
             self._native: Any = None
-            self._row_start, self._columns = row_start.copy(), columns.copy()
+            self._row_start, self._columns = row_start.copy(), np.ascontiguousarray(columns)
             return
         try:
             self._native = native(
@@ -95,9 +95,9 @@ class TrainingMatrix:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the places; what a product prepares counts once it has been prepared."""
+        """Memory held here, so not of the columns; what a product prepares counts once it has been prepared."""
         if self._native is None:
-            return self._row_start.nbytes + self._columns.nbytes
+            return self._row_start.nbytes
         return int(self._native.nbytes)
 
     def linear(
@@ -144,7 +144,7 @@ class TrainingMatrix:
             if dx is not None:
                 dx[...] = found
             return dx, gradient
-        gradient = np.empty(len(values), dtype)
+        gradient = self._gradients.array(len(values), dtype)
         gradient[self.num_kept if len(x) else 0 :] = 0
         if len(x):
             flat = np.ascontiguousarray(values)
@@ -168,8 +168,7 @@ class TrainingMatrix:
             y[...] = conv_reference(self._entries(), self.shape, values, geometry, x)
         elif len(x):
             flat, given = np.ascontiguousarray(values), _readable(x)
-            sides = (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
-            raise_for(self._native.conv(flat, sides, geometry.groups, given, y, threads, isa), isa)
+            raise_for(self._native.conv(flat, geometry.sides, geometry.groups, given, y, threads, isa), isa)
         return y
 
     def conv_backward(
@@ -196,13 +195,13 @@ class TrainingMatrix:
             if dx is not None:
                 dx[...] = found
             return dx, gradient
-        gradient = np.zeros(len(values), x.dtype)
+        gradient = self._gradients.array(len(values), x.dtype)
+        gradient[self.num_kept if len(x) else 0 :] = 0
         if len(x):
             flat, given, back = np.ascontiguousarray(values), _readable(x), _readable(dy)
-            sides = (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
             raise_for(
                 self._native.conv_backward(
-                    flat, sides, geometry.groups, given, back, dx, gradient, threads, isa
+                    flat, geometry.sides, geometry.groups, given, back, dx, gradient, threads, isa
                 ),
                 isa,
             )
@@ -226,7 +225,7 @@ class TrainingMatrix:
         shape = (len(like), features)
         if out is None:
             feature_major = like.strides[0] == like.itemsize and not like.flags.c_contiguous
-            return _aligned(shape[::-1], like.dtype).T if feature_major else _aligned(shape, like.dtype)
+            return aligned(shape[::-1], like.dtype).T if feature_major else aligned(shape, like.dtype)
         if out.shape != shape or out.dtype != like.dtype or not out.flags.writeable:
             raise FormatError(
                 f"expected a writable result {list(shape)} of {like.dtype}, got {out.dtype} {list(out.shape)}"
@@ -263,8 +262,8 @@ def _images(out: Floats | None, like: Floats, shape: tuple[int, ...]) -> Floats:
     """`out`, or new images of the type and memory layout of `like`."""
     if out is None:
         if like.flags.c_contiguous or not _channels_last(like):
-            return _aligned(shape, like.dtype)
-        return _aligned(tuple(shape[i] for i in (0, 2, 3, 1)), like.dtype).transpose(0, 3, 1, 2)
+            return aligned(shape, like.dtype)
+        return aligned(tuple(shape[i] for i in (0, 2, 3, 1)), like.dtype).transpose(0, 3, 1, 2)
     usable = out.flags.writeable and (out.flags.c_contiguous or _channels_last(out))
     if out.shape != shape or out.dtype != like.dtype or not usable:
         raise FormatError(
@@ -272,15 +271,6 @@ def _images(out: Floats | None, like: Floats, shape: tuple[int, ...]) -> Floats:
             f"got {out.dtype} {list(out.shape)}"
         )
     return out
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
-    """An uninitialised array at the beginning of a cache line: NumPy's own large arrays begin 16 bytes behind one, and the products that
-    read a result as their operand would have to copy it."""
-    memory = np.empty(math.prod(shape) * dtype.itemsize + _LINE, np.uint8)
-    begin = -memory.ctypes.data % _LINE
-    found: Floats = memory[begin : len(memory) - _LINE + begin].view(dtype).reshape(shape)
-    return found
 
 
 def one_float_type(*arrays: Floats) -> np.dtype[Any]:

@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from gossamer.errors import GossamerError, RuntimeFailure
@@ -18,11 +17,11 @@ from gossamer.recipes import document, loop, validate
 from gossamer.recipes.document import Document
 from gossamer.recipes.resolved import to_yaml
 from gossamer.recipes.validate import Plan
+from gossamer.resident import forget_peak, resident
 from gossamer.training.cost import planned_cost
 from gossamer.training.footprint import predictions
 from gossamer.training.foresight import counts_over_time, peak_counts
 
-STATUS = Path("/proc/self/status")
 STORAGES: Mapping[str, tuple[str, ...]] = {
     "dense": ("method=dense", "train.storage=masked"),
     "masked": ("train.storage=masked",),
@@ -35,7 +34,8 @@ def costs_of(recipe: Document, *, steps: int, quick: bool = False) -> dict[str, 
     """The costs of a recipe in all storages.
 
     `predicted`: storage -> target and peak -> bytes by kind. `run`: MACs and examples of the whole run, and the kept entries over its
-    steps. `measured`: storage -> bytes by kind after `steps` steps, and of the process; or "error", why there is none.
+    steps. `measured`: storage -> bytes by kind after `steps` steps, and of the process: resident `before` the network is built, the `peak`
+    from there on, and their difference; or "error", why there is none.
     """
     plan = validate.plan_of(recipe, quick=quick)
     if plan.in_parallel is not None:
@@ -72,12 +72,13 @@ def costs_of(recipe: Document, *, steps: int, quick: bool = False) -> dict[str, 
 def first_steps(plan: Plan, steps: int) -> dict[str, Any]:
     """Trains some steps in this process."""
     data = plan.task.data[plan.recipe.data].load()
-    before = _resident()
+    forget_peak()
+    before = resident().now
     run = loop.Run(plan, data)
     for _ in range(min(steps, run.num_steps)):
         run.one_step()
     books = run.books.result()
-    after = _resident()
+    most = resident().peak
     peak: dict[str, int] = {}
     final: dict[str, int] = {}
     shapes = {} if run.sparsifier is None else run.sparsifier.shapes
@@ -95,9 +96,9 @@ def first_steps(plan: Plan, steps: int) -> dict[str, Any]:
     return {
         "memory": books["memory"]["measured"],
         "process": {
-            "before": before["VmRSS"],
-            "peak": after["VmHWM"],
-            "added": after["VmHWM"] - before["VmRSS"],
+            "before": before,
+            "peak": most,
+            "added": most - before,
         },
         "predicted": predictions(
             run.model,
@@ -119,14 +120,6 @@ def _spawn(plan: Plan, steps: int) -> dict[str, Any]:
         raise RuntimeFailure(f"the first steps failed: {done.stderr.strip()[-700:]}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
-
-
-def _resident() -> dict[str, int]:
-    """Bytes resident now (VmRSS) and at most so far (VmHWM); 0 where the system does not tell."""
-    if not STATUS.exists():
-        return {"VmRSS": 0, "VmHWM": 0}
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return {key: int(lines[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM")}
 
 
 def _main(steps: str) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import itemgetter
 
 from torch import nn
 
 from gossamer.training.edits import Shapes
 from gossamer.training.engine import Sparsifier
-from gossamer.training.foresight import counts_over_time, peak_kept
+from gossamer.training.foresight import kept_over_time
 from gossamer.training.methods import GaP, Method
 from gossamer.training.methods.method import stages_of
 from gossamer.training.parallel.foresight import kept_in_turns, starting
@@ -42,9 +44,7 @@ class Foreseen:
 
 def foreseen(method: Method, shapes: Shapes, summary: Summary, num_steps: int) -> Foreseen:
     """The run of `method` on a network of these shapes, for `num_steps` steps."""
-    dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
-    kept = {0: summary.size}
-    kept |= {step: dense + sum(counts.values()) for step, counts in counts_over_time(method, shapes)}
+    kept = kept_over_time(method, shapes)
     stages, begins = stages_of(method), beginnings(stages_of(method))
     ends = (*begins[1:], num_steps)[: len(begins)]
     rows = [
@@ -52,11 +52,11 @@ def foreseen(method: Method, shapes: Shapes, summary: Summary, num_steps: int) -
             name=stage.name,
             begin=begin,
             steps=end - begin,
-            density=kept[max(step for step in kept if step <= begin)] / summary.size,
+            density=kept[bisect_right(kept, begin, key=itemgetter(0)) - 1][1] / summary.size,
         )
         for stage, begin, end in zip(stages, begins, ends, strict=True)
     ]
-    return Foreseen(summary=summary, peak_kept=peak_kept(method, shapes), stages=tuple(rows))
+    return Foreseen(summary=summary, peak_kept=max(now for _, now in kept), stages=tuple(rows))
 
 
 def foreseen_in_parallel(method: GaP, model: nn.Module, *, protect: Protection, num_steps: int) -> Foreseen:

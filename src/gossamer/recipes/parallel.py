@@ -6,8 +6,10 @@ images. What they cost is counted for all of them. The run goes on at the round 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -39,7 +41,10 @@ WORKERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeTurn:
-    """The training function of a worker, as it is sent there. recipe: resolved, as YAML. threads: beside other workers; alone: without."""
+    """The training function of a worker, as it is sent there. recipe: resolved, as YAML. threads: beside other workers; alone: without.
+
+    What it prints goes to standard error: standard output is that of the command, which may promise one JSON object.
+    """
 
     recipe: str
     turns: Path
@@ -60,7 +65,8 @@ class RecipeTurn:
         )
         file = TurnFile(folder=self.turns, round=turn.round, worker=turn.partition)
         file.open()
-        advance(run, file, Silent(), lambda: False)
+        with redirect_stdout(sys.stderr):
+            advance(run, file, Silent(), lambda: False)
         file.close(run.books.result())
 
 
@@ -132,7 +138,7 @@ class Rounds:
         self._begun = time.monotonic()
         self._first: int | None = None  # the round that this sitting begins with
         self._round = 0
-        self._files: tuple[TurnFile, ...] = ()
+        self._files: list[TurnFile] = []
         self._rows: dict[TurnFile, list[dict[str, Any]]] = {}
         before = [row["seconds"] for row in folder.rows() if "round" not in row]
         self._earlier = before[-1] if before else 0.0
@@ -152,10 +158,7 @@ class Rounds:
             if number:
                 self._watcher.say(f"resuming {self._folder.path} at round {number} of {self._method.rounds}")
         self._round = number
-        turns = [None] if number == self._method.rounds else range(len(self._method.split_by))
-        self._files = tuple(
-            TurnFile(folder=self._folder.turns, round=number, worker=worker) for worker in turns
-        )
+        self._files = turn_files.turns(self._folder.turns, self._method, number)
         self._rows = {file: [] for file in self._files}
         for file in self._files:
             file.open()
@@ -184,6 +187,8 @@ class Rounds:
 
     def ended(self, number: int, rows: Sequence[TurnRow], summary: Summary) -> None:
         """After a round, before it is saved: the lines of all its turns, and one of the combined network."""
+        if not rows:  # no fine-tuning: nothing has changed since the last round
+            return
         self._show()
         for row in rows:
             if row.lost:
@@ -195,7 +200,7 @@ class Rounds:
             for line in file.rows():
                 self._folder.append(line)
         run = self._run
-        run.step = self._first_step(number) + (rows[0].steps if rows else 0)
+        run.step = self._first_step(number) + rows[0].steps
         accuracy, loss = run.measure()
         books = turn_files.books(self._folder.turns, self._method, upto=number)["cost"]
         line = {

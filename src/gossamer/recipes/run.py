@@ -8,6 +8,7 @@ The final model is the result; measurements on the test split along the way choo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -116,7 +117,7 @@ class Run:
         self.step, self.loss_sum, self.seconds = saved.step, saved.loss_sum, saved.seconds
 
     def one_step(self) -> float:
-        """One optimizer step; returns its loss."""
+        """One optimizer step; returns its loss. GossamerError where that is not finite: nothing that follows could mend it."""
         plan, train = self.plan, self.train
         epoch, position, length = self.books.calendar.place(self.step)
         if position == 0:
@@ -132,6 +133,12 @@ class Run:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         loss, logits, labels = self._forward(indices, epoch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise GossamerError(
+                f"step {self.step + 1}: expected a finite loss, got {value}: training has diverged; lower train.optimizer.lr, set "
+                "train.clip_norm, or warm up longer (train.rate.warmup)"
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         if train.clip_norm is not None:
             if self.sparsifier is not None:
@@ -139,7 +146,6 @@ class Run:
             nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm)
         self.optimizer.step()
         self.books.after_step(indices, logits, labels)
-        value = loss.item()
         self.step += 1
         self.loss_sum += value
         if position + 1 == length:

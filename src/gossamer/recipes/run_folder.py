@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.errors import CheckpointError, GossamerError
-from gossamer.files import write_atomic
+from gossamer.files import TEMPORARY, write_atomic
 from gossamer.recipes import checkpoint, resolved
 from gossamer.recipes.checkpoint import Checkpoint
 from gossamer.recipes.document import parse
@@ -90,13 +90,17 @@ class RunFolder:
         return self.checkpoint.is_file() or self.rounds.is_file()
 
     def clear(self) -> None:
-        """Remove the files of a run, and nothing else. The result goes first: what is half cleared is unfinished."""
+        """Remove the files of a run, and nothing else; also half written ones of a run that was killed while it saved.
+
+        The result goes first: what is half cleared is unfinished. Call it while the folder is `locked`.
+        """
         for file in (
             self.result,
             self.checkpoint,
             self.rounds,
             self.metrics,
             *self.turns.glob("*.json*"),
+            *(half for folder in (self.path, self.turns) for half in folder.glob(TEMPORARY)),
             self.model,
             self.compact,
             self.masks,

@@ -85,8 +85,8 @@ def books(folder: Path, method: GaP, *, upto: int | None = None) -> dict[str, An
     Of a layer that is dense in one worker and sparse in the others, the trace has the dense count: it is that of the worker who trains it.
     """
     last = method.rounds if upto is None else upto
-    turns = [_turns(folder, method, number) for number in range(last + 1)]
-    found = [[file.books() for file in files] for files in turns if files]
+    all_turns = [turns(folder, method, number) for number in range(last + 1)]
+    found = [[file.books() for file in files] for files in all_turns if files]
     costs = [[book["cost"] for book in of_round] for of_round in found]
     every = [cost for of_round in costs for cost in of_round]
     trace: list[dict[str, Any]] = []
@@ -106,8 +106,8 @@ def books(folder: Path, method: GaP, *, upto: int | None = None) -> dict[str, An
     return {"cost": cost, "memory": largest, "sieve": None}
 
 
-def _turns(folder: Path, method: GaP, number: int) -> list[TurnFile]:
-    """The turns of a round; of the fine-tuning none where it has no steps."""
+def turns(folder: Path, method: GaP, number: int) -> list[TurnFile]:
+    """The turns of a round; behind the last round that of the fine-tuning, none where it has no steps."""
     if number < method.rounds:
         workers: Sequence[int | None] = range(len(method.split_by))
     else:

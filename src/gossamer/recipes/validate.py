@@ -266,7 +266,7 @@ def _known(document: Document, address: Address, name: str, known: Mapping[str, 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
     return f"; did you mean {' or '.join(near)}?" if near else f"; expected one of {', '.join(names)}"
 
 

@@ -30,7 +30,7 @@ def costs(name: str, result: Json) -> Section:
     blocks.append(Text(text=_MEMORY_NOTE, note=True))
     if removal is not None:
         blocks.append(Text(text=_sieve(removal, cost)))
-    if len(cost["trace"]) > 1:
+    if any(point["num_kept"] != cost["sizes"] for point in cost["trace"]):
         caption = "Density of every layer with weights over the training steps, in the order of the network."
         blocks.append(Figure(svg=density_over_steps(cost), caption=caption))
     return Section(title=f"Costs: {name}", blocks=tuple(blocks))

@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+from operator import mul
 from typing import Protocol
 
 import torch
@@ -21,6 +24,7 @@ from torch import Tensor
 from gossamer.errors import BudgetError, PatternError
 from gossamer.sparsity.costs import LayerShape, bytes_packed, macs
 from gossamer.sparsity.patterns import Pattern
+from gossamer.sparsity.view import matrix_shape
 from gossamer.units import Budget, show_percent
 
 Layers = Mapping[str, LayerShape]
@@ -55,11 +59,61 @@ class Granted:
         )
 
 
-def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, pattern: Pattern) -> Granted:
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a pattern allows of a network: the same for every budget, so that who asks for many finds it once.
+
+    >>> from gossamer.sparsity.patterns import parse_pattern
+    >>> layers = {"a": LayerShape(weight=(8, 2, 3, 3), dense="first layer"), "b": LayerShape(weight=(8, 8, 3, 3))}
+    >>> [round(Room.of(layers, parse_pattern(text)).least_sparsity, 4) for text in ("taps:4", "gs:8,1")]
+    [0.4444, 0.0]
+    """
+
+    dense: Mapping[str, str]  # layers left dense, with the reason
+    ranges: Mapping[str, range]  # legal counts of the others
+    own: Mapping[str, int]  # their counts in a pattern that fixes its own sparsity
+    numel: int  # of all layers
+    fixed: int  # of those left dense
+    least_sparsity: float  # of the network: 0, but where the pattern never keeps a whole layer
+
+    @classmethod
+    def of(cls, layers: Layers, pattern: Pattern) -> Room:
+        dense: dict[str, str] = {}
+        ranges: dict[str, range] = {}
+        own: dict[str, int] = {}
+        for name, layer in layers.items():
+            if layer.dense is not None:
+                dense[name] = layer.dense
+                continue
+            here = pattern.for_weight(layer.weight)
+            try:
+                ranges[name] = here.counts(layer.matrix)
+            except PatternError as error:
+                dense[name] = str(error)
+                continue
+            target = here.target(layer.matrix)
+            if target is not None:
+                own[name] = target
+        numel = sum(layer.numel for layer in layers.values())
+        prunable = sum(layers[name].numel for name in ranges)
+        return cls(
+            dense=dense,
+            ranges=ranges,
+            own=own,
+            numel=numel,
+            fixed=numel - prunable,
+            least_sparsity=(prunable - sum(r[-1] for r in ranges.values())) / numel if numel else 0.0,
+        )
+
+
+def allocate(
+    layers: Layers, budget: Budget | None, how: str | Allocation, pattern: Pattern, room: Room | None = None
+) -> Granted:
     """Legal counts for a budget; BudgetError, with the range that can be reached, where there are none.
 
     A layer on which the pattern cannot live is left dense with the pattern's sentence as the reason. A pattern that fixes its own sparsity
-    (N:M) takes None or a budget that asks for exactly that sparsity of the prunable layers.
+    (N:M) takes None or a budget that asks for exactly that sparsity of the prunable layers. `room` is `Room.of(layers, pattern)`, where
+    it is known already.
 
     >>> from gossamer.sparsity.patterns import parse_pattern
     >>> layers = {"a": LayerShape(weight=(8, 30), dense="first layer"), "b": LayerShape(weight=(32, 64))}
@@ -77,9 +131,8 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
         )
     if not layers:
         raise BudgetError("expected at least one linear or convolution layer, got none")
-    dense, ranges = _legal(layers, pattern)
-    numel = sum(layer.numel for layer in layers.values())
-    fixed = numel - sum(layers[name].numel for name in ranges)
+    room = room or Room.of(layers, pattern)
+    dense, ranges, numel, fixed = room.dense, room.ranges, room.numel, room.fixed
     if not ranges:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(dense.items())[:3])
         raise BudgetError(f"expected at least one layer that {pattern} can prune, got none ({reasons})")
@@ -90,11 +143,9 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
             counts=all_counts, dense=dense, requested=budget, num_kept=sum(all_counts.values()), numel=numel
         )
 
-    targets = {name: pattern.for_weight(layers[name].weight).target(layers[name].matrix) for name in ranges}
-    fixed_counts = {name: target for name, target in targets.items() if target is not None}
-    if fixed_counts:
-        _check_own_sparsity(budget, pattern, 1 - sum(fixed_counts.values()) / (numel - fixed))
-        return granted(fixed_counts)
+    if room.own:
+        _check_own_sparsity(budget, pattern, 1 - sum(room.own.values()) / (numel - fixed))
+        return granted(room.own)
     if budget is None:
         raise BudgetError(
             f"expected a budget for pattern {pattern}, which does not fix its own sparsity, got None; for instance 0.9"
@@ -141,19 +192,6 @@ def allocate(layers: Layers, budget: Budget | None, how: str | Allocation, patte
     return granted(at(low))
 
 
-def least_sparsity(layers: Layers, pattern: Pattern) -> float:
-    """The lowest sparsity of the network that the pattern allows: 0, but where it never keeps a whole layer.
-
-    >>> from gossamer.sparsity.patterns import parse_pattern
-    >>> layers = {"a": LayerShape(weight=(8, 2, 3, 3), dense="first layer"), "b": LayerShape(weight=(8, 8, 3, 3))}
-    >>> round(least_sparsity(layers, parse_pattern("taps:4")), 4), least_sparsity(layers, parse_pattern("gs:8,1"))
-    (0.4444, 0.0)
-    """
-    _, ranges = _legal(layers, pattern)
-    missing = sum(layers[name].numel - r[-1] for name, r in ranges.items())
-    return missing / sum(layer.numel for layer in layers.values())
-
-
 def uniform(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
     """The same density everywhere.
 
@@ -177,7 +215,7 @@ def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
     ({'a': 10.0, 'b': 100.0}, {'a': 100.0, 'b': 2000.0})
     """
     shares = {name: float(sum(layer.weight)) for name, layer in layers.items()}  # density times size
-    most = {name: pattern.for_weight(layer.weight).counts(layer.matrix)[-1] for name, layer in layers.items()}
+    most = {name: _most(pattern, layer.weight) for name, layer in layers.items()}
     full: set[str] = set()
     while True:
         rest = num_kept - sum(most[name] for name in full)
@@ -189,6 +227,11 @@ def erk(layers: Layers, num_kept: int, pattern: Pattern) -> Mapping[str, float]:
                 name: float(most[name]) if name in full else factor * share for name, share in shares.items()
             }
         full |= over
+
+
+@lru_cache(maxsize=4096)
+def _most(pattern: Pattern, weight: tuple[int, ...]) -> int:
+    return pattern.for_weight(weight).counts(matrix_shape(weight))[-1]
 
 
 def global_rank(scores: Mapping[str, Tensor]) -> Allocation:
@@ -258,42 +301,32 @@ def _named(how: str | Allocation) -> Allocation:
     return ALLOCATIONS[how]
 
 
-def _legal(layers: Layers, pattern: Pattern) -> tuple[dict[str, str], dict[str, range]]:
-    """Layers left dense with the reason, and the legal counts of the others."""
-    dense: dict[str, str] = {}
-    ranges: dict[str, range] = {}
-    for name, layer in layers.items():
-        if layer.dense is not None:
-            dense[name] = layer.dense
-            continue
-        try:
-            ranges[name] = pattern.for_weight(layer.weight).counts(layer.matrix)
-        except PatternError as error:
-            dense[name] = str(error)
-    return dense, ranges
-
-
 def _round(ranges: Mapping[str, range], wanted: Mapping[str, float], num_kept: float) -> dict[str, int]:
     """Legal counts near `wanted` whose total is as near as possible to `num_kept`: whole units, then largest remainders."""
-    units = {name: min(max(int(wanted[name] // r.step), 1), len(r) - 1) for name, r in ranges.items()}
-
-    def missing() -> float:
-        return num_kept - sum(units[name] * r.step for name, r in ranges.items())
-
-    def remainder(name: str) -> float:
-        return wanted[name] / ranges[name].step - units[name]
-
+    steps, most = [r.step for r in ranges.values()], [len(r) - 1 for r in ranges.values()]
+    shares = [wanted[name] / r.step for name, r in ranges.items()]
+    units = [min(max(int(wanted[name] // r.step), 1), len(r) - 1) for name, r in ranges.items()]
+    total = sum(map(mul, units, steps))
     while True:
-        gap = missing()
-        if gap > 0:
-            names = [name for name, r in ranges.items() if units[name] < len(r) - 1 and r.step < 2 * gap]
-            best = max(names, key=remainder, default=None)
-        else:
-            names = [name for name, r in ranges.items() if units[name] > 1 and r.step < -2 * gap]
-            best = min(names, key=remainder, default=None)
-        if best is None:
-            return {name: units[name] * r.step for name, r in ranges.items()}
-        units[best] += 1 if gap > 0 else -1
+        sign = 1 if num_kept > total else -1  # one unit more, or one unit less
+        queue = [
+            (sign * (units[i] - share), i)
+            for i, share in enumerate(shares)
+            if (units[i] < most[i] if sign > 0 else units[i] > 1)
+        ]
+        heapify(queue)
+        moved = False
+        while queue and sign * (num_kept - total) > 0:
+            _, i = heappop(queue)
+            if steps[i] >= 2 * sign * (num_kept - total):
+                continue  # would lead away from the total, and will from now on
+            units[i] += sign
+            total += sign * steps[i]
+            moved = True
+            if units[i] < most[i] if sign > 0 else units[i] > 1:
+                heappush(queue, (sign * (units[i] - shares[i]), i))
+        if not moved:
+            return {name: unit * step for name, unit, step in zip(ranges, units, steps, strict=True)}
 
 
 def _check_own_sparsity(budget: Budget | None, pattern: Pattern, own: float) -> None:

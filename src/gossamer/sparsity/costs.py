@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from gossamer.errors import FormatError
 from gossamer.formats import FORMATS, for_pattern
@@ -31,12 +32,12 @@ class LayerShape:
     )
     dense: str | None = None  # why this layer is protected and stays dense; None: it may be pruned
 
-    @property
+    @cached_property
     def matrix(self) -> tuple[int, int]:
         """(rows, columns) of the weight's matrix."""
         return matrix_shape(self.weight)
 
-    @property
+    @cached_property
     def numel(self) -> int:
         return math.prod(self.weight)
 

@@ -55,6 +55,10 @@ class ByScore:
     def needs(self) -> frozenset[str]:
         return self.criterion.needs
 
+    @property
+    def entrywise(self) -> bool:
+        return getattr(self.criterion, "entrywise", False)
+
     def __call__(self, view: View, k: int) -> Tensor:
         return self.criterion(view, k, view.mask)
 

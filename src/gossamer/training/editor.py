@@ -17,7 +17,7 @@ from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.capture import DenseGradients
 from gossamer.training.checkpoint import Saved
 from gossamer.training.copies import Copy
-from gossamer.training.counting import counts_at, ranked_counts
+from gossamer.training.counting import Allocations, ranked_counts
 from gossamer.training.edits import CountState, Edit, after_drop, after_edit, names_in
 from gossamer.training.foresight import no_ranking, state_of
 from gossamer.training.methods.method import Method
@@ -43,6 +43,7 @@ class Editor:
     ) -> None:
         self.method, self.pattern, self.owner, self.shapes = method, pattern, owner, shapes
         self.copies = copies
+        self.network = Allocations(method.allocation, pattern, shapes)
         self.patterns = {name: pattern.for_weight(shapes[name].weight) for name in owner.slots}
         self.seed = seed
         self.event = 0  # edits so far: with the seed, the state of all randomness
@@ -83,16 +84,13 @@ class Editor:
             self.adam.load(saved.births)
 
     def take_gradients(self, next_step: int) -> None:
-        """Copies the dense gradients that the edits after this step will rank."""
-        names = {
-            name
-            for edit in self.method.edits_at(next_step)
-            if "gradient" in edit.needs
-            for name in self._scope(edit)
-        }
-        if names:
+        """Makes room for the edits after this step, and copies the dense gradients that they will rank."""
+        edits = self.method.edits_at(next_step)
+        if edits:
             self.owner.make_room()
-            self.gradients.take(self.owner, names)
+        self.gradients.take(
+            self.owner, {name for edit in edits if "gradient" in edit.needs for name in self._scope(edit)}
+        )
 
     def watch(self, next_step: int) -> None:
         """Tells the stores which weights will grow by gradient after the step to come."""
@@ -124,7 +122,7 @@ class Editor:
             ):  # as they are: a global ranking could not be repeated
                 dropped = num_kept = {name: self.owner.num_kept(name) for name in scope}
             else:
-                state = state_of(self.method, self.pattern, self.shapes, before, edit, no_ranking)
+                state = state_of(self.network, before, edit, no_ranking)
                 dropped, num_kept = after_drop(edit, state), {**before, **after_edit(edit, state)}
             changes = {
                 name: LayerChange(
@@ -165,19 +163,16 @@ class Editor:
     def _state(self, edit: Edit) -> CountState:
         return CountState(
             num_kept={name: self.owner.num_kept(name) for name in self.owner.slots},
-            legal={name: pattern.counts(self.shapes[name].matrix) for name, pattern in self.patterns.items()},
-            allocate=lambda sparsity, how: counts_at(
-                sparsity,
-                how or self.method.allocation,
-                self.pattern,
-                self.shapes,
-                lambda: self._ranking_scores(tuple(self.owner.slots)),
+            legal=self.network.legal,
+            allocate=lambda sparsity, how: self.network.at(
+                sparsity, how, lambda: self._ranking_scores(tuple(self.owner.slots))
             ),
             rank=lambda names, total: ranked_counts(
                 {name: self.shapes[name] for name in names}, total, self.pattern, self._ranking_scores(names)
             ),
             scope=self._scope(edit),
             shapes=self.shapes,
+            once=self.network.once,
         )
 
     def _decide(self, edit: Edit, state: CountState) -> dict[str, Tensor]:

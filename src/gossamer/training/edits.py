@@ -5,7 +5,7 @@ the state **before** the edit: `Unchanged()` as the growth count gives every wei
 is about may be a rule too, of the network's shapes, because a method is made before it meets a network.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +16,18 @@ from gossamer.sparsity.growth import FILLS, Fill, Growth, Random
 from gossamer.sparsity.patterns import nearest_count
 
 
+def _anew(what: Hashable, work: Callable[[], float]) -> float:
+    return work()
+
+
 @dataclass(frozen=True, kw_only=True)
 class CountState:
     """What a rule may look at, by weight name: entries kept now, totals that the pattern allows, and allocations.
 
     `allocate(sparsity, how)` gives legal counts for a sparsity of the network (None: the pattern's own) by the allocation `how` (None: the
     method's). `rank(names, total)` shares `total` entries among these weights by one ranking of the scores of their active entries.
+    `once(what, work)` is the number that `work()` finds from shapes and allocations alone: under the name `what` it is searched for once a
+    run, and not at every edit.
     """
 
     num_kept: Mapping[str, int]
@@ -30,6 +36,7 @@ class CountState:
     rank: Callable[[Sequence[str], int], Mapping[str, int]]
     scope: tuple[str, ...]  # the weights that the edit is about
     shapes: Mapping[str, LayerShape]  # of all weights that count, for rules that plan by cost
+    once: Callable[[Hashable, Callable[[], float]], float] = _anew
 
 
 class Counts(Protocol):
@@ -171,6 +178,12 @@ def after_drop(edit: Edit, state: CountState) -> dict[str, int]:
 
 
 def after_edit(edit: Edit, state: CountState) -> dict[str, int]:
-    """Entries of the weights in scope after an edit: those of the drop, and no less than `grow_to`."""
+    """Entries of the weights in scope after an edit: those of the drop, and no less than `grow_to`.
+
+    Where growth gives every weight back at least what it had, the drop does not matter, and is not worked out.
+    """
     grow_to = edit.grow_to(state) if edit.grow_to is not None else {}
-    return {name: max(kept, grow_to.get(name, 0)) for name, kept in after_drop(edit, state).items()}
+    grown = {name: grow_to.get(name, 0) for name in state.scope}
+    if all(count >= state.num_kept[name] for name, count in grown.items()):
+        return grown
+    return {name: max(kept, grown[name]) for name, kept in after_drop(edit, state).items()}

@@ -54,6 +54,8 @@ class Sparsifier:
     >>> optimizer.step()
     >>> sparsifier.step, sparsifier.sparsity
     (1, 0.75)
+    >>> sparsifier
+    <Sparsifier: Static, sparsity 0.75, step 1, 2 layers>
     >>> sparsifier.finalize().zeroed
     0
     """
@@ -138,6 +140,10 @@ class Sparsifier:
 
     # What it knows.
 
+    def __repr__(self) -> str:
+        about = f"sparsity {self.sparsity:.4g}, step {self.step}, {len(self._owner.slots)} layers"
+        return f"<Sparsifier: {type(self.method).__name__}, {about}>"
+
     @property
     def masks(self) -> Mapping[str, Tensor]:
         """The masks, bool, True = kept, by weight name. Read-only: an edit is the only way to change one."""
@@ -171,6 +177,11 @@ class Sparsifier:
     def stage(self) -> StagePosition | None:
         """The stage that the next step belongs to; None for a method that has no stages."""
         return position_at(self.stages, self.step)
+
+    @property
+    def attached(self) -> bool:
+        """True while the steps of an optimizer are this Sparsifier's steps."""
+        return self._optimizer is not None
 
     def summary(self) -> Summary:
         """All weights that count, masked or dense with the reason, and the sparsity requested and granted."""

@@ -5,18 +5,14 @@ A ranking over several weights (`global_rank`, `RankedInside`) cannot be foresee
 of a uniform allocation. Who allocates memory by the counts asks for exact ones, and a ranking is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from torch import Tensor
-
 from gossamer.errors import EngineError
-from gossamer.sparsity.patterns import Pattern, parse_pattern
-from gossamer.training.counting import counts_at
+from gossamer.sparsity.patterns import parse_pattern
+from gossamer.training.counting import Allocations, Scores
 from gossamer.training.edits import CountState, Edit, Shapes, after_edit, names_in
-from gossamer.training.methods.method import Method
-
-Scores = Callable[[], Mapping[str, Tensor]]
+from gossamer.training.methods.method import Method, edit_steps_of
 
 
 def counts_over_time(
@@ -33,16 +29,13 @@ def counts_over_time(
     >>> list(counts_over_time(Gradual(sparsity=0.3, every=2, stop=4), shapes))
     [(0, {'a': 100}), (2, {'a': 21}), (4, {'a': 10})]
     """
-    pattern = parse_pattern(method.pattern)
-    kept = _whole(pattern, shapes) if start is None else dict(start)
-    known: dict[tuple[Edit, tuple[int, ...]], dict[str, int]] = {}  # most edits repeat themselves
-    for step in range(method.last_edit + 1):
+    network = Allocations(method.allocation, parse_pattern(method.pattern), shapes)
+    kept = _whole(shapes) if start is None else dict(start)
+    for step in edit_steps_of(method):
         for edit in method.edits_at(step):
-            key = edit, tuple(kept.values())
-            if key not in known:
-                state = state_of(method, pattern, shapes, kept, edit, no_ranking if exact else None)
-                known[key] = {**kept, **after_edit(edit, state)}
-            kept = known[key]
+            after = after_edit(edit, state_of(network, kept, edit, no_ranking if exact else None))
+            if any(count != kept[name] for name, count in after.items()):
+                kept = {**kept, **after}
             yield step, kept
 
 
@@ -57,48 +50,51 @@ def peak_counts(
     {'w': 20}
     """
     peaks: dict[str, int] = {}
-    for counts in _trained(method, shapes, start, exact=exact):
+    for _, counts in _trained(method, shapes, start, exact=exact):
         peaks = {name: max(count, peaks.get(name, 0)) for name, count in counts.items()}
     return peaks
 
 
+def kept_over_time(
+    method: Method, shapes: Shapes, start: Mapping[str, int] | None = None
+) -> list[tuple[int, int]]:
+    """What the network keeps, dense layers included: before the first step, and after every edit that changes it.
+
+    >>> from gossamer.training.methods import Gradual
+    >>> from gossamer.sparsity.costs import LayerShape
+    >>> shapes = {"a": LayerShape(weight=(10, 10)), "b": LayerShape(weight=(20, 10), dense="last layer")}
+    >>> kept_over_time(Gradual(sparsity=0.3, every=2, stop=4), shapes)
+    [(0, 300), (2, 221), (4, 210)]
+    """
+    dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
+    trained = _trained(method, shapes, start, exact=False)
+    return [(step, dense + sum(counts.values())) for step, counts in trained]
+
+
 def peak_kept(method: Method, shapes: Shapes, start: Mapping[str, int] | None = None) -> int:
     """The most entries that the network keeps at once during training, dense layers included: the declared peak."""
-    dense = sum(shape.numel for shape in shapes.values() if shape.dense is not None)
-    return dense + max(sum(counts.values()) for counts in _trained(method, shapes, start, exact=False))
+    return max(kept for _, kept in kept_over_time(method, shapes, start))
 
 
 def state_of(
-    method: Method,
-    pattern: Pattern,
-    shapes: Shapes,
-    num_kept: Mapping[str, int],
-    edit: Edit,
-    scores: Scores | None = None,
+    network: Allocations, num_kept: Mapping[str, int], edit: Edit, scores: Scores | None = None
 ) -> CountState:
     """What the rules of `edit` may look at. `scores` of whole weights serve a global allocation (`no_ranking` refuses it); None: shares
     of a ranking are foreseen as uniform."""
 
-    def allocated(sparsity: float | None, how: str | None) -> Mapping[str, int]:
-        name = how or method.allocation
-        uniform = name == "global_rank" and scores is None
-        return counts_at(sparsity, "uniform" if uniform else name, pattern, shapes, scores or no_ranking)
-
     def ranked(names: Sequence[str], total: int) -> Mapping[str, int]:
-        part = {name: shapes[name] for name in names}
+        part = {name: network.shapes[name] for name in names}
         share = 1 - total / sum(shape.numel for shape in part.values())
-        return counts_at(share, "uniform", pattern, part, no_ranking)
+        return Allocations("uniform", network.pattern, part).at(share)
 
     return CountState(
         num_kept=num_kept,
-        legal={
-            name: pattern.for_weight(shapes[name].weight).counts(shapes[name].matrix)
-            for name in names_in(None, shapes)
-        },
-        allocate=allocated,
+        legal=network.legal,
+        allocate=lambda sparsity, how: network.at(sparsity, how, scores),
         rank=ranked if scores is None else no_ranking,
-        scope=names_in(edit.scope, shapes),
-        shapes=shapes,
+        scope=names_in(edit.scope, network.shapes),
+        shapes=network.shapes,
+        once=network.once,
     )
 
 
@@ -111,21 +107,22 @@ def no_ranking(names: Sequence[str] = (), total: int = 0) -> NoReturn:
 
 def _trained(
     method: Method, shapes: Shapes, start: Mapping[str, int] | None, *, exact: bool
-) -> Iterator[Mapping[str, int]]:
-    """Counts while training: what stands between the edits at step 0 was never trained."""
-    first = _whole(parse_pattern(method.pattern), shapes) if start is None else start
-    later = []
+) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """Counts while training, and the step from which on they hold; told again only where they change.
+
+    What stands between the edits at step 0 was never trained.
+    """
+    since, now = 0, _whole(shapes) if start is None else start
+    told = None
     for step, counts in counts_over_time(method, shapes, start, exact=exact):
-        if step == 0:
-            first = counts
-        else:
-            later.append(counts)
-    yield first
-    yield from later
+        if step > 0 and now is not told:
+            yield since, now
+            told = now
+        since, now = (step, counts) if counts is not now else (since, now)
+    if now is not told:
+        yield since, now
 
 
-def _whole(pattern: Pattern, shapes: Shapes) -> dict[str, int]:
-    return {
-        name: pattern.for_weight(shapes[name].weight).counts(shapes[name].matrix)[-1]
-        for name in names_in(None, shapes)
-    }
+def _whole(shapes: Shapes) -> dict[str, int]:
+    """Dense training: also where the pattern never keeps a whole weight."""
+    return {name: shapes[name].numel for name in names_in(None, shapes)}

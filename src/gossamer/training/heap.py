@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import sys
 
+_LARGE = 1 << 18  # entries of a weight whose edit is worth the call
 
-def trim() -> None:
-    """Gives freed pages back, where the C library can (glibc)."""
-    if sys.platform == "linux":
+
+def trim(num_entries: int) -> None:
+    """Gives freed pages back before lists of so many entries are made, if these are large and the C library can (glibc)."""
+    if num_entries >= _LARGE and sys.platform == "linux":
         give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if give_back is not None:
             give_back(0)

@@ -98,14 +98,14 @@ def find_weights(model: nn.Module) -> dict[str, Slot]:
 
 
 def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequence[str] | None) -> Chosen:
-    """Which weights of `model` are masked; of a model with compact layers these, whatever `protect` and `layers` say.
+    """Which weights of `model` are masked; of a model with compact layers all of these (`compact_` has chosen them).
 
     `layers` (weight or module names; wildcards allowed) narrows the choice. A weight named there exactly is wanted by the user: it is
     masked even if it is first, last or depthwise, and an error says so if the pattern does not fit it.
     """
     slots = find_weights(model)
     if any(isinstance(slot.module, HoldsValues) for slot in slots.values()):
-        return _compact(slots, pattern)
+        return _compact(slots, pattern, protect, layers)
     if isinstance(layers, str):
         raise EngineError(
             f"layers: expected a list of names, got the string {layers!r}; write layers=[{layers!r}]"
@@ -160,13 +160,21 @@ def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequ
     return Chosen(masked=masked, dense=dense)
 
 
-def _compact(slots: dict[str, Slot], pattern: Pattern) -> Chosen:
+def _compact(
+    slots: dict[str, Slot], pattern: Pattern, protect: Protection, layers: Sequence[str] | None
+) -> Chosen:
     """Of a model with compact layers these are edited: which they are was chosen when they were made."""
     masked, dense = {}, {}
     for name, slot in slots.items():
         if not isinstance(slot.module, HoldsValues):
-            dense[name] = (slot, "not a compact layer")
+            dense[name] = (slot, "dense beside compact layers")
             continue
+        unnamed = layers is not None and not any(matches(wanted, name) for wanted in layers)
+        if unnamed or any(matches(wanted, name) for wanted in protect.names):
+            raise EngineError(
+                f"{name!r} is compact, and {'layers= leaves it out' if unnamed else 'Protection(names=…) names it'}: of a model with "
+                "compact layers all of them are edited; expected layers= and protect= as compact_ had them, or none"
+            )
         if slot.module.pattern != str(pattern):
             raise EngineError(
                 f"{name!r} is compact with the pattern {slot.module.pattern}, and the method has {pattern}: expected one pattern; "

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from gossamer.errors import EngineError
 from gossamer.training.methods.method import BoundInBytes, Method, stages_of
 from gossamer.training.optimizer_state import rule_of
+from gossamer.training.weight_bytes import BIRTH_TENSORS
 
 
 def _forget(optimizer: Optimizer) -> None:
@@ -108,7 +109,8 @@ def check_optimizer(
     if method.grows and frozen is not None:
         raise EngineError(
             f"{frozen!r} is frozen (requires_grad is False), and {how} would exchange what it has learned for grown weights that cannot "
-            "learn: expected weights that train; leave it dense with Protection(names=…), or use static or one_shot"
+            "learn: expected weights that train; leave it dense with Protection(names=…), given to compact_ where layers are compact, or "
+            "use static or one_shot"
         )
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     for name, weight in weights.items():
@@ -149,7 +151,7 @@ def _check_planned_states(
     ours = {id(weight) for weight in weights.values()}
     rule = rule_of(optimizer)
     groups = (group for group in optimizer.param_groups if any(id(p) in ours for p in group["params"]))
-    births = int(method.grows and per_weight_counts and support.counts == "adam")
+    births = BIRTH_TENSORS if method.grows and per_weight_counts and support.counts == "adam" else 0
     needed = max((rule.per_weight(group) + births for group in groups), default=0)
     if needed > method.states:
         also = ", the step counts of grown weights included" if births else ""

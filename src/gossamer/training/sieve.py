@@ -128,10 +128,8 @@ class Sieve:
         """labels: int64 [D], only for the report. device: where the statistics live, that of the training loop."""
         if not is_whole(num_examples) or num_examples < 1:
             raise DataError(f"num_examples: expected at least 1, got {num_examples!r}")
-        if labels is not None and labels.shape != (num_examples,):
-            raise DataError(
-                f"labels: expected one for each of {num_examples} examples, got {tuple(labels.shape)}"
-            )
+        if labels is not None:
+            _check_labels(labels, num_examples)
         self.settings, self.num_examples, self.seed, self.labels = settings, num_examples, seed, labels
         self.epoch = 0  # epochs finished
         self.report: SieveReport | None = None
@@ -283,6 +281,19 @@ class Sieve:
         self.report = None if state["report"] is None else SieveReport(**state["report"])
         for name in _TENSORS:
             getattr(self, f"_{name}").copy_(state[name])
+
+
+def _check_labels(labels: object, num_examples: int) -> None:
+    """Before training: the report that reads them is made many epochs later."""
+    if not isinstance(labels, Tensor) or labels.is_floating_point():
+        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise DataError(
+            f"labels: expected a tensor of whole numbers, got {got}; for instance torch.as_tensor(labels)"
+        )
+    if labels.shape != (num_examples,):
+        raise DataError(
+            f"labels: expected one for each of {num_examples} examples, got {tuple(labels.shape)}"
+        )
 
 
 class SieveSampler(Sampler[int]):

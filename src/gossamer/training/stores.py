@@ -86,7 +86,7 @@ class Stores(Protocol):
         ...
 
     def make_room(self) -> None:
-        """Before an edit gathers what it needs: frees what can be made again."""
+        """Before a step that ends with an edit: frees what can be made again."""
         ...
 
     def watch(self, names: Collection[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.errors import EngineError
+from gossamer.errors import BudgetError, EngineError
 from gossamer.training import SET, Gradual, Method, Protection, Sparsifier, Static
 from gossamer.training.compact import SparseLinear, compact_, dense_state_dict, to_dense
 from tests.training.helpers import NOTHING
@@ -172,6 +172,13 @@ def test_a_layer_larger_than_dense_is_named_with_its_break_even() -> None:
 def test_methods_that_would_save_nothing_are_refused(method: object, words: str) -> None:
     with pytest.raises(EngineError, match=words):
         compact_(mlp(), method)  # type: ignore[arg-type]
+
+
+def test_a_sparsity_out_of_reach_names_the_layers_left_dense() -> None:
+    with pytest.raises(
+        BudgetError, match=r"expected a sparsity between .* left dense here: 0\.weight \(.*first layer"
+    ):
+        compact_(mlp(), 0.99)
 
 
 def test_conversions_that_cannot_be_meant_are_refused() -> None:

@@ -145,6 +145,37 @@ def test_compact_equals_masked_in_float32_until_the_first_edit() -> None:
         assert abs(masked - compact) <= 1e-5
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_edit_step_that_the_scaler_skips_is_no_step(fused: bool) -> None:
+    """The handles are given back before the edit, and the step is skipped afterwards: the run goes on as if it had not begun."""
+
+    def train(*, overflows: bool) -> tuple[nn.Module, Sparsifier]:
+        method = MEST(sparsity=0.6, every=2, stop=9, mutation=0.1, gradient_weight=2.0)
+        model = net("mlp")
+        compact_(model, method, protect=NOTHING)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=fused)
+        sparsifier = Sparsifier(model, method, optimizer)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        for step in range(6):
+            for overflow in (True, False) if overflows else (False,):
+                optimizer.zero_grad()
+                scaler.scale(loss_of(model, step)).backward()
+                if overflow:
+                    model[2].values.grad[0] = float("inf")
+                scaler.unscale_(optimizer)
+                sparsifier.mask_gradients()
+                scaler.step(optimizer)
+                scaler.update(1024.0)
+        return model, sparsifier
+
+    (model, sparsifier), (expected, never) = train(overflows=True), train(overflows=False)
+    assert sparsifier.step == never.step == 6
+    assert sparsifier.history == never.history
+    assert sum(record.grown for record in sparsifier.history[1:]) > 0
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
 def test_parameter_shape_and_storage_stay_through_edits_and_the_room_is_zero() -> None:
     pair = Pair(exchange(every=1), "adam")
     parameters = dict(pair.model.named_parameters())

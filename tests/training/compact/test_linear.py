@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gossamer.errors import EngineError
-from gossamer.training.compact import SparseLinear
+from gossamer.errors import EngineError, PatternError
+from gossamer.training.compact import CompactLayer, SparseLinear
 
 CASES = [("unstructured", 40), ("block:2x1", 40), ("block:2x3", 36), ("2:4", 48)]
 
@@ -76,6 +76,26 @@ def test_no_gradient_is_made_that_nobody_needs() -> None:
     layer(inputs).sum().backward()
     assert inputs.grad is None
     assert layer.values.grad is not None
+
+
+@pytest.mark.parametrize("feature_major", [False, True])
+def test_frozen_values_need_no_input_and_give_its_gradient_in_its_layout(feature_major: bool) -> None:
+    layer, x = layer_of(), torch.randn(40, 12, dtype=torch.float64)
+    x = x.T.contiguous().T if feature_major else x
+    found, saved = [], []
+    for frozen in (False, True):
+        layer.values.requires_grad_(not frozen)
+        given = x.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda kept: (saved.append(kept.shape), kept)[1], lambda k: k
+        ):
+            y = layer(given)
+        y.pow(2).sum().backward()
+        found.append(given.grad)
+        assert (x.shape in saved) is not frozen
+        saved.clear()
+    assert torch.equal(found[0], found[1])
+    assert found[0].stride() == found[1].stride()
 
 
 def test_autocast_computes_in_float32() -> None:
@@ -176,3 +196,47 @@ def test_a_state_of_another_capacity_is_refused() -> None:
         match="expected the capacity 10 of this compact layer, got 8; make the layers by compact_",
     ):
         larger.load_state_dict(layer.state_dict())
+
+
+def test_a_handle_that_was_given_back_is_made_anew() -> None:
+    """Before an edit that then does not happen: places stay what they are."""
+    layer, x = layer_of(), torch.randn(3, 12, dtype=torch.float64)
+    expected = layer(x)
+    layer.release()
+    assert torch.equal(layer(x), expected)
+
+
+def test_a_kind_of_layer_that_cannot_go_back_to_dense_cannot_be_made() -> None:
+    class Forgetful(CompactLayer):
+        def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
+            return dy.T @ x
+
+    with pytest.raises(TypeError, match=r"abstract method '?to_dense"):
+        Forgetful(
+            (8, 12),
+            positions=None,
+            num_kept=4,
+            capacity=None,
+            pattern="unstructured",
+            bias=False,
+            seed=0,
+            dtype=None,
+        )
+
+
+def test_a_layer_without_inputs_or_outputs_is_refused() -> None:
+    for shape in ((0, 3), (3, 0)):
+        with pytest.raises(EngineError, match="at least one row and one column"):
+            SparseLinear(*shape, num_kept=0)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "gs:4,1", "window:4", "taps:4", "block:2x2"])
+def test_places_must_be_legal_in_the_pattern(pattern: str) -> None:
+    """In any order; not with the last entry in the first row."""
+    legal = layer_of(pattern, 48).positions()
+    given = SparseLinear(12, 8, positions=legal.flip(0), pattern=pattern)
+    assert torch.equal(given.positions(), legal)
+    absent = (~given.mask()).flatten().nonzero().flatten()
+    moved = torch.cat([legal[:-1], absent[:1]])
+    with pytest.raises((PatternError, EngineError), match="expected"):
+        SparseLinear(12, 8, positions=moved, pattern=pattern)

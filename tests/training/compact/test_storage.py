@@ -48,6 +48,12 @@ def test_what_cannot_be_packed_is_refused(positions: list[int], words: str) -> N
         Places(shape=(3, 4), capacity=2).pack(torch.tensor(positions))
 
 
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 2, 3, 3)])
+def test_a_weight_without_entries_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(EngineError, match="at least one row and one column, got"):
+        Places(shape=shape, capacity=0)
+
+
 def test_half_a_block_is_refused() -> None:
     with pytest.raises(EngineError, match="whole 2x1 blocks"):
         Places(shape=(4, 4), block=(2, 1), capacity=4).pack(torch.tensor([0, 4, 1, 6]))

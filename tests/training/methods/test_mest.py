@@ -271,8 +271,8 @@ def test_bytes_are_met_in_training() -> None:
     [
         (lambda p: torch.optim.SGD(p, lr=0.1), 0),
         (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), 1),
-        (torch.optim.Adam, 3),
-        (lambda p: torch.optim.AdamW(p, amsgrad=True), 4),
+        (torch.optim.Adam, 5),
+        (lambda p: torch.optim.AdamW(p, amsgrad=True), 6),
     ],
 )
 def test_a_bound_in_bytes_is_planned_for_the_optimizer(make: Any, needed: int) -> None:
@@ -286,7 +286,7 @@ def test_a_bound_in_bytes_is_planned_for_the_optimizer(make: Any, needed: int) -
         with pytest.raises(EngineError, match=f"has {needed}.*: expected states={needed} in the method"):
             start(needed - 1)
     if needed > 2:
-        start(needed - 1, adam_counts="shared")
+        start(needed - 3, adam_counts="shared")
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -319,6 +319,15 @@ def test_settings_without_meaning_are_refused(settings: dict[str, Any], words: s
     with pytest.raises((MethodError, BudgetError), match=words):
         MEST(**{"sparsity": 0.9, **settings})
     assert issubclass(MethodError, GossamerError)
+
+
+@pytest.mark.parametrize("kind", ["em", "em&s"])
+def test_a_refused_default_is_not_told_as_typed(kind: str) -> None:
+    with pytest.raises(MethodError, match=r"mutation=0\.25, got none, which stands for 0\.05"):
+        MEST(kind=kind, pattern="2:4")
+    with pytest.raises(MethodError, match=r"mutation=0\.25, got 0\.1$"):
+        MEST(kind=kind, pattern="2:4", mutation=0.1)
+    assert MEST(kind=kind, pattern="2:4", mutation=0.25).mutation_at(0) == 0.25
 
 
 def test_the_default_mutation() -> None:

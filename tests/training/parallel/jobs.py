@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from gossamer.training.parallel import Turn
 from tests.training.helpers import MLP, backward
@@ -45,6 +47,28 @@ def train(model: nn.Module, turn: Turn) -> None:
 
 def train_adam(model: nn.Module, turn: Turn) -> None:
     steps(model, torch.optim.AdamW(model.parameters(), lr=0.01), turn)
+
+
+def train_from_a_loader(model: nn.Module, turn: Turn) -> None:
+    """The images come from a process of their own, as DataLoaders have them."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    turn.attach(model, optimizer)
+    images = TensorDataset(torch.arange(6.0 * 8 * turn.steps).reshape(-1, 6).sin())
+    for (x,) in DataLoader(images, batch_size=8, num_workers=1):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+
+class LeavesAThread:
+    """Trains, and leaves a thread behind that keeps its process alive."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __call__(self, model: nn.Module, turn: Turn) -> None:
+        train(model, turn)
+        threading.Thread(target=time.sleep, args=(self.seconds,)).start()
 
 
 class Dies:

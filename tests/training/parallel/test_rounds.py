@@ -1,6 +1,7 @@
 """P-GaP in this process: what is combined how, counts, retries, resume, and what is refused."""
 
 import copy
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,35 @@ import pytest
 import torch
 from torch import nn
 
-from gossamer.errors import CheckpointError, EngineError
+from gossamer.errors import CheckpointError, EngineError, FileError
 from gossamer.training import GaP, Sparsifier, Static
+from gossamer.training.compact import compact_
 from gossamer.training.foresight import peak_kept
-from gossamer.training.parallel import Grown, InTurn, LocalProcesses, Ranks, Turn, Workers, grow_in_parallel
+from gossamer.training.parallel import (
+    Grown,
+    InTurn,
+    LocalProcesses,
+    Ranks,
+    Turn,
+    Workers,
+    grow_in_parallel,
+    processes,
+)
 from gossamer.training.parallel.combine import combine, owners
 from gossamer.training.parallel.turn import Job
 from gossamer.training.parallel.workers import Outcome
 from tests.training.helpers import NOTHING, is_plus_zero
-from tests.training.parallel.jobs import SIZES, Dies, Normed, StopsInRound, steps, train, train_adam
+from tests.training.parallel.jobs import (
+    SIZES,
+    Dies,
+    LeavesAThread,
+    Normed,
+    StopsInRound,
+    steps,
+    train,
+    train_adam,
+    train_from_a_loader,
+)
 
 E = 3
 
@@ -116,8 +137,6 @@ class Shuffled:
 
     def agree(self, make: Any) -> Any:
         return make()
-
-    is_first = True
 
 
 def test_the_order_in_which_workers_finish_does_not_matter() -> None:
@@ -238,11 +257,16 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         grow(checkpoint=path)
 
 
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_a_turn() -> None:
+    with pytest.raises(FileError, match=r"cannot write /proc/round\.pt"):
+        grow(train=StopsInRound(0), checkpoint="/proc/round.pt")
+
+
 def test_random_state_and_threads_are_left_alone() -> None:
+    model = Normed()
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    grow(Normed(), threads=1)
-    torch.manual_seed(7)
+    grow(model, threads=1)
     assert torch.equal(torch.get_rng_state(), before)
     threads = torch.get_num_threads()
     grow(threads=threads + 1)
@@ -321,6 +345,7 @@ def test_what_cannot_be_meant_is_refused() -> None:
         ({"others": "sum"}, "others to be average or owner"),
         ({"retries": -1}, "whole number of at least 0 as retries, got -1"),
         ({"retries": "2"}, "as retries, got '2'"),
+        ({"threads": 0}, "whole number of at least 1 as threads, or None for as many as here, got 0"),
         ({"workers": 2}, r"workers such as InTurn\(\) or LocalProcesses\(2\), got 2"),
         ({"train": None}, r"a function train\(model, turn\), got None"),
     ):
@@ -341,6 +366,23 @@ def test_two_processes_equal_the_sequential_run_bit_for_bit() -> None:
     assert equal(grow(rounds=1, partitions=2)[0], grow(rounds=1, partitions=2, workers=LocalProcesses(2))[0])
 
 
+def test_a_worker_may_have_processes_of_its_own() -> None:
+    model, _ = grow(
+        train=train_from_a_loader, rounds=1, partitions=1, finetune=0, workers=LocalProcesses(1), threads=1
+    )
+    alone, _ = grow(train=train_from_a_loader, rounds=1, partitions=1, finetune=0, threads=1)
+    assert equal(model, alone)
+
+
+def test_a_worker_that_has_sent_its_result_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "ENDS_WITHIN", 0.5)
+    begun = time.monotonic()
+    grow(train=LeavesAThread(600.0), rounds=1, partitions=1, finetune=0, workers=LocalProcesses(1))
+    assert time.monotonic() - begun < 300
+
+
 def test_jobs_carry_no_hooks_of_the_parent() -> None:
     jobs: list[Job] = []
 
@@ -351,3 +393,16 @@ def test_jobs_carry_no_hooks_of_the_parent() -> None:
 
     grow(workers=Keeps())
     assert all(not module._load_state_dict_post_hooks for module in jobs[0].model.modules())
+
+
+def test_compact_layers_are_refused_in_a_short_sentence() -> None:
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(3)))
+    compact_(model, 0.6, protect=NOTHING)
+    with pytest.raises(
+        EngineError, match=r"expected a dense model, got 3 compact layers \('0' is the first\)"
+    ) as refused:
+        grow_in_parallel(
+            model, GaP(sparsity=0.6, partitions=2, order="parallel"), train=train, workers=InTurn()
+        )
+    assert "to_dense(model) first" in str(refused.value)
+    assert len(str(refused.value)) < 300

@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from gossamer.errors import EngineError
+from gossamer.errors import EngineError, GossamerError
 from gossamer.training import GaP
 from gossamer.training.parallel import Grown, InTurn, LocalProcesses, Ranks, RayTasks, grow_in_parallel
 from tests.training.helpers import NOTHING
@@ -111,6 +111,21 @@ def rank_main(rank: int, work: str, folder: str) -> None:
                 Ranks(), StopsInRound(0), checkpoint=Path(folder, "round.pt")
             )  # rank 0 reads, all have it
             assert equal(again, model)
+        elif work == "other weights":
+            model = Normed()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(rank)  # rank 1 was made with another seed
+            grow_in_parallel(model, METHOD, train=train, workers=Ranks(), seed=5, protect=NOTHING, threads=1)
+            torch.save(model.state_dict(), f"{folder}/{rank}.pt")
+        elif work == "no disk":
+            path = Path(folder, "nothing") / "round.pt"
+            if rank == 0:
+                path.parent.write_bytes(b"a file, no folder")
+            match = "^cannot read the checkpoint" if rank == 0 else "^rank 0: cannot read the checkpoint"
+            with pytest.raises(GossamerError, match=match):
+                grow(Ranks(timeout=timedelta(seconds=20)), checkpoint=path)
+            dist.barrier()  # rank 0 lives on: the others must not wait for what it never sends
         elif work == "wait":
             workers = Ranks()
             dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1))  # of the default group
@@ -133,6 +148,18 @@ def test_two_ranks_equal_the_sequential_run(tmp_path: Path) -> None:
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, saved["state"][name]), (rank, name)
         assert all(torch.equal(mask, saved["masks"][name]) for name, mask in grown.masks.items())
+
+
+def test_ranks_begin_with_the_weights_of_the_first(tmp_path: Path) -> None:
+    mp.spawn(rank_main, args=("other weights", str(tmp_path)), nprocs=2)
+    model, _ = grow(InTurn())
+    for rank in (0, 1):
+        saved = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items()), rank
+
+
+def test_an_error_of_the_first_rank_is_one_of_all(tmp_path: Path) -> None:
+    mp.spawn(rank_main, args=("no disk", str(tmp_path)), nprocs=2)
 
 
 def test_waiting_for_the_fine_tuning_does_not_time_out(tmp_path: Path) -> None:

@@ -9,36 +9,28 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from gossamer.bench.training.engines import ENGINES, OPTIMIZERS
 from gossamer.bench.training.run import Plan
+from gossamer.resident import forget_peak, resident
 
 STEPS = 5
 
 
-def status(key: str) -> int:
-    """KiB of a line of /proc/self/status: VmRSS, VmHWM.
-
-    >>> status("VmHWM") >= status("VmRSS") > 0
-    True
-    """
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[key].split()[0])
-
-
 def main(engine: str, plan: Plan) -> float:
+    """MiB."""
     torch.set_num_threads(plan.threads)
     setting = plan.setting()
     _load_libraries(setting.optimizer)
-    before = status("VmRSS")
+    forget_peak()
+    before = resident().now
     trained = ENGINES[engine](setting)
     for _ in range(STEPS):
         trained.step()
-    return round((status("VmHWM") - before) / 1024, 1)
+    return round((resident().peak - before) / 2**20, 1)
 
 
 def _load_libraries(optimizer: str) -> None:

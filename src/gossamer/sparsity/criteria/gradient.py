@@ -20,6 +20,7 @@ class Gradient:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    entrywise: ClassVar[bool] = True
 
     def __call__(self, view: View, k: int, kept: Tensor | None = None) -> Tensor:
         return needed_gradient(view, "criterion gradient").abs()

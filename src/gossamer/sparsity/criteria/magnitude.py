@@ -20,6 +20,7 @@ class Magnitude:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"weight"})
+    entrywise: ClassVar[bool] = True
 
     def __call__(self, view: View, k: int, kept: Tensor | None = None) -> Tensor:
         return view.weight.abs()

@@ -21,6 +21,7 @@ class MagnitudeGradient:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"weight", "gradient"})
+    entrywise: ClassVar[bool] = True
 
     gradient_weight: float = (
         1.0  # lambda; in units of weight per gradient, so it depends on the loss scale: tune it

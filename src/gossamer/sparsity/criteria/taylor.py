@@ -20,6 +20,7 @@ class Taylor:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"weight", "gradient"})
+    entrywise: ClassVar[bool] = True
 
     def __call__(self, view: View, k: int, kept: Tensor | None = None) -> Tensor:
         return (view.weight * needed_gradient(view, "criterion taylor")).abs()

@@ -23,7 +23,10 @@ class View:
 
 
 class Criterion(Protocol):
-    """A score function: higher = keep. A frozen record of its parameters, pure in the view."""
+    """A score function: higher = keep. A frozen record of its parameters, pure in the view.
+
+    One whose score of an entry depends on that entry alone says so with `entrywise = True`: large weights are then scored in pieces.
+    """
 
     @property
     def needs(self) -> frozenset[str]:

@@ -11,12 +11,13 @@ leave this layer dense or choose another pattern
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gossamer.errors import PatternError
 from gossamer.sparsity.patterns.block import Block
 from gossamer.sparsity.patterns.gather_scatter import GatherScatter
 from gossamer.sparsity.patterns.n_of_m import NOfM
-from gossamer.sparsity.patterns.pattern import Pattern, Shape, nearest_count
+from gossamer.sparsity.patterns.pattern import Pattern, Shape, check_positions, nearest_count
 from gossamer.sparsity.patterns.taps import Taps
 from gossamer.sparsity.patterns.unstructured import Unstructured
 from gossamer.sparsity.patterns.window import Window
@@ -42,6 +43,11 @@ def parse_pattern(text: str) -> Pattern:
     """
     if not isinstance(text, str):
         raise PatternError(f"expected a pattern string such as 'unstructured' or '2:4', got {text!r}")
+    return _parsed(text)
+
+
+@lru_cache(maxsize=256)  # methods ask at every edit
+def _parsed(text: str) -> Pattern:
     if not text.isascii() or re.search(r"\d{10}", text):
         raise PatternError(
             f"expected a pattern string of ASCII letters and numbers below 10^9, got {text[:40]!r}"
@@ -64,6 +70,7 @@ __all__ = [
     "Taps",
     "Unstructured",
     "Window",
+    "check_positions",
     "nearest_count",
     "parse_pattern",
 ]

@@ -59,6 +59,10 @@ class Block:
     def for_weight(self, weight: tuple[int, ...]) -> Self:
         return self
 
+    @property
+    def group_rows(self) -> int:
+        return self.rows
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=self.rows, columns=self.cols)
         return range(0, rows * columns + 1, self.rows * self.cols)

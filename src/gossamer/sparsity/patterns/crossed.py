@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from gossamer.sparsity.patterns.drawing import below, held_in, holds, merged, runs
 from gossamer.sparsity.patterns.projections import exact_mask, walked_mask
-from gossamer.sparsity.patterns.tiling import Tiling, draw_tiles, select_bundles
+from gossamer.sparsity.patterns.tiling import Tiling, draw_tiles, filled_tiles, select_bundles
 
 _ROUNDS = 32  # of proposals: enough for all but one bundle in 10^4 where three quarters of the entries are absent and B = 4
 
@@ -90,7 +90,8 @@ def draw_crossed(
     tiling = crossed.tiling
     before = tiling.keys(positions).sort().values
     held = torch.empty(0, dtype=torch.int64) if exclude is None else tiling.keys(exclude).sort().values
-    groups, more = draw_tiles(tiling, before, num_bundles, generator, None if exclude is None else held)
+    filled = [filled_tiles(tiling, before)]
+    groups, more = draw_tiles(tiling, filled, num_bundles, generator, None if exclude is None else held)
     missing = groups.repeat_interleave(more)
     parts = [before, held]
     for _ in range(_ROUNDS):

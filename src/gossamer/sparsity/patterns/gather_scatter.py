@@ -190,7 +190,9 @@ class GatherScatter:
             return (lane // banks * entries + place) * banks + lane % banks
 
         tiles = shape[0] // self.group_rows
-        return Tiling(tiles=tiles, lanes=banks, depth=entries, keys=keys, positions=positions)
+        return Tiling(
+            tiles=tiles, lanes=banks, depth=entries, strip=entries * banks, keys=keys, positions=positions
+        )
 
     def _crossed(self, shape: Shape) -> Crossed:
         return Crossed(tiling=self._keys(shape), rows=self.group_rows, per_row=self.per_row)

@@ -62,6 +62,10 @@ class NOfM:
     def for_weight(self, weight: tuple[int, ...]) -> Self:
         return self
 
+    @property
+    def group_rows(self) -> int:
+        return 1
+
     def counts(self, shape: Shape) -> range:
         groups = self._groups(shape)
         return range(0, groups * self.m + 1, groups)

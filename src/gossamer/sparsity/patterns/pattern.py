@@ -26,6 +26,7 @@ from torch import Tensor
 from gossamer.errors import PatternError
 
 Shape = tuple[int, int]
+_STRIP = 1 << 19  # entries of a mask at a time: `check` takes up to 20 bytes each
 
 
 class Pattern(Protocol):
@@ -34,6 +35,11 @@ class Pattern(Protocol):
     @classmethod
     def parse(cls, arguments: str) -> Self:
         """The pattern of the part of its string after the colon."""
+        ...
+
+    @property
+    def group_rows(self) -> int:
+        """Rows that a unit belongs to; the number of rows is a multiple."""
         ...
 
     def counts(self, shape: Shape) -> range:
@@ -77,9 +83,34 @@ class Pattern(Protocol):
         """PatternError that names the first place where the mask breaks the pattern."""
         ...
 
+    def __hash__(self) -> int:
+        """Equal patterns are one key: what depends on a pattern and a shape alone is worked out once."""
+        ...
+
     def __str__(self) -> str:
         """The pattern string, which `parse_pattern` reads back."""
         ...
+
+
+def check_positions(pattern: Pattern, positions: Tensor, shape: Shape) -> None:
+    """`check` of the mask that keeps these ascending positions, a strip of rows at a time, never as a whole.
+
+    A strip stands under the first group of rows, with which counts that must be equal everywhere are compared.
+    """
+    (rows, columns), group = shape, pattern.group_rows
+    checked_shape(pattern, shape, rows=group, columns=1)
+    step = max(1, _STRIP // (columns * group)) * group
+    for first in range(0, rows, step):
+        last, above = min(first + step, rows), group if first else 0
+        strip = torch.zeros(above + last - first, columns, dtype=torch.bool)
+        for begin, end, at in ((0, above, 0), (first, last, above)):
+            low, high = torch.searchsorted(positions, torch.tensor([begin, end]) * columns).tolist()
+            strip.view(-1)[positions[low:high] + (at - begin) * columns] = True
+        try:
+            pattern.check(strip)
+        except PatternError as error:
+            where = f" (rows counted from row {first - above}, under the first {above})" if first else ""
+            raise PatternError(f"{error}{where}") from None
 
 
 def checked_shape(pattern: Pattern, shape: Shape, *, rows: int, columns: int) -> Shape:

@@ -99,6 +99,10 @@ class Taps:
             "leave this layer dense or choose another pattern"
         )
 
+    @property
+    def group_rows(self) -> int:
+        return 1
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=1, columns=self.taps)
         unit = rows * self._per_slice

@@ -44,6 +44,10 @@ class Unstructured:
     def for_weight(self, weight: tuple[int, ...]) -> Self:
         return self
 
+    @property
+    def group_rows(self) -> int:
+        return 1
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=1, columns=1)
         return range(rows * columns + 1)

@@ -59,6 +59,10 @@ class Window:
     def for_weight(self, weight: tuple[int, ...]) -> Self:
         return self
 
+    @property
+    def group_rows(self) -> int:
+        return self.width
+
     def counts(self, shape: Shape) -> range:
         rows, columns = checked_shape(self, shape, rows=self.width, columns=self.width)
         return range(0, rows * columns + 1, self.width)

@@ -12,10 +12,11 @@ from gossamer.sparsity.patterns import Pattern
 from gossamer.training.compact.blockwise import check_pattern
 from gossamer.training.compact.entries import refused_growth
 from gossamer.training.compact.layer import CompactLayer
+from gossamer.training.counting import Allocations
 from gossamer.training.edits import Shapes, after_edit
 from gossamer.training.foresight import no_ranking, peak_counts, state_of
 from gossamer.training.layers import Slot
-from gossamer.training.methods.method import Method
+from gossamer.training.methods.method import Method, edit_steps_of
 
 
 def check_compact(
@@ -34,9 +35,12 @@ def check_compact(
     layers = {name: compact_layer(slot) for name, slot in slots.items()}
     held = {name: layer.num_kept for name, layer in layers.items()}
     if method.initial != "given" and not (method.allocation == "global_rank" and method.last_edit == 0):
-        wanted = {name: shapes[name].numel for name in layers}
+        network, wanted = (
+            Allocations(method.allocation, pattern, shapes),
+            {name: shapes[name].numel for name in layers},
+        )
         for edit in method.edits_at(0):
-            wanted |= after_edit(edit, state_of(method, pattern, shapes, wanted, edit, no_ranking))
+            wanted |= after_edit(edit, state_of(network, wanted, edit, no_ranking))
         for name, count in wanted.items():
             if held[name] != count:
                 raise EngineError(
@@ -56,7 +60,7 @@ def check_compact(
 
 def check_growth(method: Method, pattern: Pattern, *, blockwise: bool) -> None:
     """EngineError if an edit of `method` grows otherwise than at random, or shares counts by a ranking of dense scores."""
-    for step in range(method.last_edit + 1):
+    for step in edit_steps_of(method):
         for edit in method.edits_at(step):
             if edit.grow_by is None or isinstance(edit.grow_by, Random):
                 continue

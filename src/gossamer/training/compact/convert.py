@@ -28,11 +28,14 @@ from gossamer.training.compact.linear import SparseLinear
 from gossamer.training.compact.meta import is_meta, materialise
 from gossamer.training.compact.report import CompactReport, CompactRow
 from gossamer.training.compact.starting import dense_matrix_of, starting_positions
+from gossamer.training.counting import check_reachable
 from gossamer.training.edits import Shapes
 from gossamer.training.foresight import peak_counts
 from gossamer.training.guard import owners_of
+from gossamer.training.heap import trim
 from gossamer.training.layers import Slot, choose, find_weights, unwrap
 from gossamer.training.methods import Method, Static
+from gossamer.training.methods.method import edit_steps_of
 from gossamer.training.protection import Protection
 
 
@@ -95,6 +98,7 @@ def compact_(
         name: LayerShape(weight=tuple(slot.weight.shape), dense=reasons.get(name))
         for name, slot in find_weights(model).items()
     }
+    check_reachable(method, legal, shapes)
     meta = is_meta(model)
     weights = {name: dense_matrix_of(slot.weight) for name, slot in slots.items()}
     if given is None:
@@ -109,6 +113,7 @@ def compact_(
     _leave_fast_path(model)
     if meta:
         materialise(model)
+    trim(max(shapes[name].numel for name in slots))
     return _report(model, shapes)
 
 
@@ -211,7 +216,7 @@ def _capacities(method: Method, shapes: Shapes) -> dict[str, int]:
             f"compact_: {who} begins with dense weights, so nothing would be saved: expected a method that begins sparse (Static, SET, "
             "MEST); train this one masked, and compact_ the model when it is sparse"
         )
-    for step in range(method.last_edit + 1):
+    for step in edit_steps_of(method):
         for edit in method.edits_at(step):
             if isinstance(edit.grow_by, All):
                 raise refused_growth(edit.grow_by)

@@ -19,19 +19,18 @@ from gossamer.sparsity.growth import All, Growth, Random
 from gossamer.sparsity.patterns import Pattern, Shape, Unstructured
 from gossamer.sparsity.patterns.drawing import merged
 from gossamer.sparsity.patterns.tiles import top_entries
+from gossamer.training.compact.storage import PIECE
 from gossamer.training.edits import Edit
 from gossamer.training.heap import trim
-
-LARGE = 1 << 18  # entries of a weight whose edit is worth a call that gives freed memory back
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entries:
     """The kept entries of one weight, by ascending position."""
 
+    count: int  # nnz
     positions: Callable[[Tensor | None], Tensor]  # bool [nnz] -> int64 positions of these; None: of all
-    weight: Tensor  # [nnz]
-    gradient: Tensor | None = None  # [nnz], where a criterion asked for it
+    scores: Callable[[Criterion | Growth, int], Tensor]  # [nnz], by a rule and the number that it shall keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +57,19 @@ def decide_entries(
     candidates: tuple[Tensor, Tensor] | None = None,
 ) -> EntryDecision:
     """The counterpart of `decisions.decide_edit` for one compact weight, with the same draws from `generator`."""
-    count = len(entries.weight)
+    count = entries.count
     stays, grown = torch.ones(count, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
     if drop_to is not None and edit.drop_by is not None and drop_to < count:
         stays = _staying(edit.drop_by, pattern, shape, entries, drop_to, generator)
-        assert int(stays.sum()) == drop_to
-        if count >= LARGE:
-            trim()
-    if grow_to is not None and edit.grow_by is not None and grow_to > int(stays.sum()):
+        assert int(stays.count_nonzero()) == drop_to
+        trim(count)
+    if grow_to is not None and edit.grow_by is not None and grow_to > int(stays.count_nonzero()):
         kept = entries.positions(stays)
         if isinstance(edit.grow_by, Random):
             exclude = entries.positions(~stays) if edit.exclude_dropped else None
             grown = pattern.draw(kept, shape, grow_to, generator, exclude)
         elif candidates is not None:
-            grown = _best(edit, pattern, shape, _part(entries, ~stays), candidates, grow_to - len(kept))
+            grown = _best(edit, pattern, shape, entries, ~stays, candidates, grow_to - len(kept))
         else:
             raise refused_growth(edit.grow_by)
         assert len(kept) + len(grown) == grow_to
@@ -87,11 +85,9 @@ def _staying(
     generator: Generator,
 ) -> Tensor:
     if isinstance(drop_by, Random):
-        scores = torch.rand(len(entries.weight), generator=generator)
+        scores = torch.rand(entries.count, generator=generator)
     else:
-        scores = _without_nan(drop_by(_row(entries), drop_to)[0])
-    if len(scores) >= LARGE:
-        trim()
+        scores = _without_nan(entries.scores(drop_by, drop_to))
     if isinstance(pattern, Unstructured):  # every subset is legal: 8 bytes an entry less
         return top_entries(scores, drop_to, None)
     return pattern.select(entries.positions(None), scores, shape, drop_to)
@@ -101,27 +97,37 @@ def _best(
     edit: Edit,
     pattern: Pattern,
     shape: Shape,
-    dropped: Entries,
+    entries: Entries,
+    dropped: Tensor,
     candidates: tuple[Tensor, Tensor],
     wanted: int,
 ) -> Tensor:
     """Of the absent candidates and of what the edit has just dropped, the `wanted` positions with the highest score to grow."""
     assert edit.grow_by is not None
     assert not isinstance(edit.grow_by, Random)
-    scores = edit.grow_by(_row(dropped), wanted)[0]
+    scores = entries.scores(edit.grow_by, wanted)[dropped]
     if edit.exclude_dropped:
         scores = torch.full_like(scores, float("-inf"))
-    positions, order = torch.cat([candidates[0], dropped.positions(None)]).sort()
+    positions, order = torch.cat([candidates[0], entries.positions(dropped)]).sort()
     pool = _without_nan(torch.cat([candidates[1], scores])[order])
     return positions[pattern.select(positions, pool, shape, wanted)]
 
 
-def _part(entries: Entries, which: Tensor) -> Entries:
-    return Entries(
-        positions=lambda _: entries.positions(which),
-        weight=entries.weight[which],
-        gradient=None if entries.gradient is None else entries.gradient[which],
-    )
+def scored(rule: Criterion | Growth, weight: Tensor, gradient: Tensor | None, k: int) -> Tensor:
+    """Scores [nnz] of the kept entries with these values, a piece at a time where the rule looks at each entry alone."""
+    count = len(weight)
+    size = PIECE if getattr(rule, "entrywise", False) else max(count, 1)
+    scores = torch.empty_like(weight)
+    for first in range(0, count, size):
+        part = slice(first, first + size)
+        values = weight[None, part]  # a criterion reads matrices
+        view = View(
+            weight=values,
+            mask=torch.ones_like(values, dtype=torch.bool),
+            gradient=None if gradient is None else gradient[None, part],
+        )
+        scores[part] = rule(view, k)[0]
+    return scores
 
 
 def first_places(
@@ -159,17 +165,8 @@ def refused_growth(grow_by: Growth) -> EngineError:
     )
 
 
-def _row(entries: Entries) -> View:
-    """A criterion reads matrices; the kept entries are one of a single row."""
-    return View(
-        weight=entries.weight[None],
-        mask=torch.ones(1, len(entries.weight), dtype=torch.bool),
-        gradient=None if entries.gradient is None else entries.gradient[None],
-    )
-
-
 def _without_nan(scores: Tensor) -> Tensor:
-    if bool(torch.isnan(scores).any()):
+    if len(scores) and bool(scores.max().isnan()):  # a NaN is the largest of all
         raise EngineError(
             f"expected scores without NaN, got {int(torch.isnan(scores).sum())} NaN of {scores.numel()}: weights or gradients have "
             "become NaN, so training has diverged before this edit; lower the learning rate or clip gradients"

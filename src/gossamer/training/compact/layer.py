@@ -7,6 +7,7 @@ copy.deepcopy and DistributedDataParallel treat it like any other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +16,13 @@ from torch import Tensor, nn
 
 from gossamer.errors import EngineError
 from gossamer.kernels.training_matrix import TrainingMatrix
-from gossamer.sparsity.patterns import parse_pattern
+from gossamer.sparsity.patterns import Unstructured, check_positions, parse_pattern
 from gossamer.sparsity.view import as_matrix, from_matrix
 from gossamer.training.compact.products import Recorded
 from gossamer.training.compact.storage import Places, block_of, dense_matrix
 
 
-class CompactLayer(nn.Module):
+class CompactLayer(nn.Module, ABC):
     """A layer whose weight is stored as its kept values. Abstract: its two kinds know how to multiply."""
 
     values: nn.Parameter
@@ -48,6 +49,7 @@ class CompactLayer(nn.Module):
             seed if seed is not None else int(torch.randint(1 << 62, (), device="cpu"))
         )
         rows, columns = Places(shape=shape, capacity=0).matrix
+        given = positions is not None
         if positions is None:
             assert num_kept is not None
             nothing = torch.empty(0, dtype=torch.int64, device="cpu")
@@ -62,6 +64,8 @@ class CompactLayer(nn.Module):
         self.pattern = str(legal)
         self.where = Places(shape=shape, block=block_of(legal), capacity=capacity)
         self.register_buffer("places", self.where.pack(positions))
+        if given and self.where.unit == 1 and not isinstance(legal, Unstructured):
+            check_positions(legal.for_weight(shape), self.where.ascending(self.places), (rows, columns))
         kind = dtype or torch.get_default_dtype()
         bound = columns**-0.5 if columns else 0.0  # kaiming_uniform_(a=sqrt(5)) of the dense layer
         values = torch.zeros(capacity, dtype=kind, device="cpu")
@@ -105,9 +109,9 @@ class CompactLayer(nn.Module):
         matrix = dense_matrix(self.where, self.places, self.values)
         return from_matrix(matrix, self.weight_shape)
 
+    @abstractmethod
     def to_dense(self, weight: Tensor | None = None) -> nn.Linear | nn.Conv2d:
         """The torch layer of the same function, or with this `weight`."""
-        raise NotImplementedError
 
     def mask(self) -> Tensor:
         """A new mask of the weight's shape, True = kept."""
@@ -140,15 +144,15 @@ class CompactLayer(nn.Module):
 
     def release(self) -> None:
         """Frees the handle until the next product: an edit makes another one anyway, and needs the memory until then."""
-        self._matrix = None
+        self._matrix = self._made_from = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles make their own handle."""
         return {**self.__dict__, "_matrix": None, "_made_from": None, "recorded": None}
 
+    @abstractmethod
     def gradient_rows(self, x: Tensor, dy: Tensor, first: int, last: int) -> Tensor:
         """Rows `first` to `last` - 1 of the dense weight's gradient [R, C], from the operands of one backward pass."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def take(self, weight: Tensor) -> None:

@@ -14,7 +14,7 @@ class SparseLinear(CompactLayer):
     """y = x W^T + bias with a sparse W [out_features, in_features]; takes the place of nn.Linear on the CPU.
 
     `num_kept` entries are placed at random (legal in `pattern`) and start as those of nn.Linear do; `positions` (r * in_features + c)
-    places them as wanted (whole blocks are checked; that they are legal in another pattern is the caller's word).
+    places them as wanted, where that is legal in the pattern.
     `capacity` reserves room for methods that grow above `num_kept` for a while. `seed` None draws from torch's generator.
 
     >>> layer = SparseLinear(1024, 512, num_kept=5000, seed=0)

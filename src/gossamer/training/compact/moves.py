@@ -1,6 +1,6 @@
 """An edit of places, and the move of tensors to the new order, range by range: 64-bit numbers exist for a piece of the entries at a time.
 
-new[i] = old[source[i]] where entry i was there before, empty where it is grown, and behind the last one
+Entries stand in the order of the structure before and after, so those that stay never overtake one another; grown ones are empty.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gossamer.sparsity.patterns.drawing import holds, pieces
 from gossamer.training.compact.storage import PIECE, Places
 
 
@@ -30,40 +31,49 @@ def edited(where: Places, data: Tensor, stays: Tensor, grown: Tensor) -> tuple[T
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """How the tensors [capacity] of a weight are rewritten."""
+    """How the tensors [capacity] of a weight are rewritten, in place: what stays keeps its order."""
 
-    source: Tensor  # int32 or int64 [new number of entries]: where each one stood; -1: it starts afresh
-    fresh: Tensor  # bool [capacity]: grown
+    stays: Tensor  # bool [old number of entries]
+    fresh: Tensor  # bool [capacity]: of the new entries, those that start afresh
+    count: int  # new number of entries
 
     @classmethod
     def between(cls, where: Places, old: Tensor, new: Tensor, fresh: Tensor | None = None) -> Move:
         """From places to places; `fresh` positions (ascending) start afresh even if they stood there before."""
-        small = where.capacity < 1 << 31
-        source = torch.empty(where.num_kept(new), dtype=torch.int32 if small else torch.int64)
-        grown, filled, seen = torch.zeros(where.capacity, dtype=torch.bool), 0, 0
+        stays = torch.empty(where.num_kept(old), dtype=torch.bool)
+        starts, filled, seen = torch.zeros(where.capacity, dtype=torch.bool), 0, 0
         for lines in where.ranges(new):
             before = where.keys(where.positions_in(old, lines))
             after = where.keys(where.positions_in(new, lines))
-            there = torch.zeros(len(after), dtype=torch.bool)
-            found = torch.searchsorted(before, after).clamp_(max=max(len(before) - 1, 0))
-            if len(before):
-                there = before[found] == after
+            starting = ~holds(before, after)
             if fresh is not None:
-                starting = torch.isin(after, where.keys(_inside(where, lines, fresh)))
-                grown[filled : filled + len(after)] = starting
-                there &= ~starting
-            source[filled : filled + len(after)] = found.add_(seen).masked_fill_(~there, -1)
+                starting |= torch.isin(after, where.keys(_inside(where, lines, fresh)))
+            starts[filled : filled + len(after)] = starting
+            stays[seen : seen + len(before)] = holds(after[~starting], before)
             filled, seen = filled + len(after), seen + len(before)
-        return cls(source=source, fresh=grown)
+        return cls(stays=stays, fresh=starts, count=filled)
 
     def apply(self, tensor: Tensor, empty: float = 0) -> None:
-        """Rewrites one tensor in place; `empty` is what grown entries, and the room behind the last one, hold."""
-        old = tensor.clone()
-        for first in range(0, len(self.source), PIECE):
-            source = self.source[first : first + PIECE].long()
-            part = old[source.clamp(min=0)] if len(old) else old
-            tensor[first : first + PIECE][: len(source)] = part.masked_fill_(source < 0, empty)
-        tensor[len(self.source) :] = empty
+        """Rewrites one tensor; `empty` is what grown entries, and the room behind the last one, hold.
+
+        What stays moves to the front, and then from the last to the first to where it belongs: no entry is written over before it was read.
+        """
+        held = 0
+        for piece, stays in zip(
+            pieces(tensor[: len(self.stays)], PIECE), pieces(self.stays, PIECE), strict=True
+        ):
+            part = piece[stays]
+            tensor[held : held + len(part)] = part
+            held += len(part)
+        for last in range(self.count, 0, -PIECE):
+            first = max(last - PIECE, 0)
+            fresh = self.fresh[first:last]
+            part = torch.full((last - first,), empty, dtype=tensor.dtype)
+            moving = len(part) - int(fresh.count_nonzero())
+            part[~fresh] = tensor[held - moving : held]
+            tensor[first:last] = part
+            held -= moving
+        tensor[self.count :] = empty
 
 
 def _inside(where: Places, lines: range, positions: Tensor) -> Tensor:

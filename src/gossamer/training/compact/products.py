@@ -9,6 +9,7 @@ results are feature-major too, so that consecutive layers turn nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,7 +61,6 @@ class LinearProduct(torch.autograd.Function):
         matrix: TrainingMatrix,
         recorded: Recorded | None = None,
     ) -> Tensor:
-        ctx.matrix, ctx.recorded, ctx.needs = matrix, recorded, tuple(ctx.needs_input_grad[:3])
         operand = _readable(x)
         if len(x) >= FEATURE_MAJOR_FROM and not _is_feature_major(operand):
             operand = operand.T.contiguous().T
@@ -72,32 +72,47 @@ class LinearProduct(torch.autograd.Function):
                 threads=torch.get_num_threads(),
             )
         )
-        # The operand is needed for the gradient of the values alone; it is the turned one, so that backward turns nothing.
-        ctx.save_for_backward(values, operand if ctx.needs[0] else None)
+        # The operand that is kept is the turned one, so that backward turns nothing.
+        remember(ctx, values, operand, matrix.linear_backward, recorded)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        values, x = ctx.saved_tensors
-        need_values, need_bias, need_x = ctx.needs
-        dx = dvalues = None
-        with torch.no_grad():
-            gradient = _readable(dy)
-            if need_values or need_x:
-                operand = x if x is not None else gradient.new_empty(len(dy), ctx.matrix.shape[1])
-                found = ctx.matrix.linear_backward(
-                    values.detach().numpy(),
-                    operand.detach().numpy(),
-                    gradient.numpy(),
-                    need_dx=need_x,
-                    threads=torch.get_num_threads(),
-                )
-                dx = torch.from_numpy(found[0]) if need_x else None
-                dvalues = torch.from_numpy(found[1]) if need_values else None
-            dbias = gradient.sum(0) if need_bias else None
-            if ctx.recorded is not None and x is not None:
-                ctx.recorded.append((x, gradient))
-        return (*once((dvalues, dbias, dx), dy, ctx), None, None)
+        return (*gradients(ctx, dy, _readable(dy)), None, None)
+
+
+def remember(
+    ctx: Any, values: Tensor, x: Tensor, product: Callable[..., Any], recorded: Recorded | None
+) -> None:
+    """In forward: what `gradients` needs of `product`, the kernel for the gradients. The gradient of the values alone reads x; that of x
+    has the layout of x."""
+    ctx.product, ctx.recorded, ctx.needs = product, recorded, tuple(ctx.needs_input_grad[:3])
+    ctx.layout = x.shape, x.stride()
+    ctx.save_for_backward(values, x if ctx.needs[0] else None)
+
+
+def gradients(ctx: Any, dy: Tensor, readable: Tensor) -> tuple[Tensor | None, ...]:
+    """In backward: those of values, bias and x, where they are needed; `readable` is dy as the kernels take it."""
+    values, x = ctx.saved_tensors
+    need_values, need_bias, need_x = ctx.needs
+    dvalues = dbias = dx = None
+    with torch.no_grad():
+        if need_values or need_x:
+            operand = readable.new_empty_strided(*ctx.layout) if x is None else x
+            found = ctx.product(
+                values=values.detach().numpy(),
+                x=operand.detach().numpy(),
+                dy=readable.numpy(),
+                need_dx=need_x,
+                threads=torch.get_num_threads(),
+            )
+            dx = torch.from_numpy(found[0]) if need_x else None
+            dvalues = torch.from_numpy(found[1]) if need_values else None
+        if need_bias:
+            dbias = readable.sum([axis for axis in range(readable.ndim) if axis != 1])
+        if ctx.recorded is not None and x is not None:
+            ctx.recorded.append((x, readable))
+    return _once((dvalues, dbias, dx), dy, ctx)
 
 
 class _Once(torch.autograd.Function):
@@ -115,7 +130,7 @@ class _Once(torch.autograd.Function):
         )
 
 
-def once(gradients: tuple[Tensor | None, ...], dy: Tensor, ctx: Any) -> tuple[Tensor | None, ...]:
+def _once(gradients: tuple[Tensor | None, ...], dy: Tensor, ctx: Any) -> tuple[Tensor | None, ...]:
     """The gradients as they are; where a graph of the backward pass is wanted, with its refusal attached."""
     if not torch.is_grad_enabled():
         return gradients

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import GossamerError
-from gossamer.sparsity.criteria import CRITERIA, View
+from gossamer.sparsity.criteria import CRITERIA, Criterion, View
+from gossamer.sparsity.growth import Growth
 from gossamer.sparsity.patterns import Pattern
 from gossamer.sparsity.view import as_matrix
-from gossamer.training.compact.entries import Entries, decide_entries, first_places
+from gossamer.training.compact.entries import Entries, decide_entries, first_places, scored
+from gossamer.training.counting import Allocations
 from gossamer.training.edits import Shapes
 from gossamer.training.foresight import no_ranking, state_of
 from gossamer.training.methods.method import Method
@@ -28,12 +30,13 @@ def starting_positions(
 
     `weights` give the matrix [R, C] of a dense weight, None where there is none (a model on the meta device).
     """
+    network = Allocations(method.allocation, pattern, shapes)
     places: dict[str, Tensor] = {}  # a weight that is not here yet is whole
     for event, edit in enumerate(method.edits_at(0), start=1):
         generator = event_generator(seed, event)
         counts = {name: len(places[name]) if name in places else shapes[name].numel for name in weights}
         scores = (lambda: _magnitudes(weights)) if not places else no_ranking
-        state = state_of(method, pattern, shapes, counts, edit, scores)
+        state = state_of(network, counts, edit, scores)
         drop_to = edit.drop_to(state) if edit.drop_to is not None else {}
         grow_to = edit.grow_to(state) if edit.grow_to is not None else {}
         for name in state.scope:
@@ -45,7 +48,11 @@ def starting_positions(
                     places[name] = first_places(edit, legal, shape.matrix, weights[name], drop, generator)
                     drop = None
                 held = places[name]
-                entries = Entries(positions=partial(_chosen, held), weight=_values(weights[name], held))
+                entries = Entries(
+                    count=len(held),
+                    positions=partial(_chosen, held),
+                    scores=partial(_scores, weights[name], held),
+                )
                 decision = decide_entries(
                     edit, legal, shape.matrix, entries, drop, grow_to.get(name), generator
                 )
@@ -67,8 +74,9 @@ def _chosen(held: Tensor, which: Tensor | None) -> Tensor:
     return held if which is None else held[which]
 
 
-def _values(weight: Callable[[], Tensor] | None, held: Tensor) -> Tensor:
-    return torch.zeros(len(held), device="cpu") if weight is None else weight().flatten()[held]
+def _scores(weight: Callable[[], Tensor] | None, held: Tensor, rule: Criterion | Growth, k: int) -> Tensor:
+    values = torch.zeros(len(held), device="cpu") if weight is None else weight().flatten()[held]
+    return scored(rule, values, None, k)
 
 
 def _magnitudes(weights: Weights) -> dict[str, Tensor]:

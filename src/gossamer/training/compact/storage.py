@@ -46,6 +46,10 @@ class Places:
 
     def __post_init__(self) -> None:
         rows, columns = self.matrix
+        if min(rows, columns) < 1:
+            raise EngineError(
+                f"expected a weight of at least one row and one column, got {rows}x{columns}; leave out a layer that computes nothing"
+            )
         if rows % self.block[0] or columns % self.block[1] or self.capacity % self.unit:
             raise EngineError(
                 f"expected rows, columns and capacity in whole blocks of {self.block[0]}x{self.block[1]}, got a matrix {rows}x{columns} "
@@ -139,7 +143,7 @@ class Places:
 
     def ascending(self, data: Tensor, which: Tensor | None = None) -> Tensor:
         """int64 positions of the kept entries, ascending; of `which` of them (bool [nnz], in this order)."""
-        count = self.num_kept(data) if which is None else int(which.sum())
+        count = self.num_kept(data) if which is None else int(which.count_nonzero())
         positions, filled, seen = torch.empty(count, dtype=torch.int64), 0, 0
         for lines in self.ranges(data):
             held = self.positions_in(data, lines).sort().values

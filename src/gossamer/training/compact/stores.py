@@ -1,9 +1,9 @@
 """The compact kind of `stores.Stores`: edits on kept values and their places, in place, without a dense tensor.
 
 An edit selects among the kept entries and draws positions by index. Then values, gradient, optimizer state, Adam's births and averaged
-copies move to the new order of the structure: a tensor [capacity] is rewritten as
+copies move to the new order of the structure: a tensor [capacity] is rewritten in place as
 
-    new[i] = old[source[i]] where entry i was there before, 0 where it is grown, 0 behind the last entry
+    the entries that stay, in their order, 0 where one is grown, 0 behind the last entry
 
 The parameter object, its shape and its storage stay what they are.
 """
@@ -19,12 +19,12 @@ from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, GossamerError
 from gossamer.sparsity.criteria import Criterion
-from gossamer.sparsity.growth import FILLS, Random
+from gossamer.sparsity.growth import FILLS, Growth, Random
 from gossamer.sparsity.patterns import Pattern
 from gossamer.training.adam_counts import AdamCounts
 from gossamer.training.compact.blockwise import candidates
 from gossamer.training.compact.checks import compact_layer
-from gossamer.training.compact.entries import LARGE, Entries, decide_entries
+from gossamer.training.compact.entries import Entries, decide_entries, scored
 from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.compact.moves import Move, edited
 from gossamer.training.copies import Copy
@@ -131,8 +131,7 @@ class CompactStores:
     def make_room(self) -> None:
         for name in self.slots:
             self._layer(name).release()
-        if any(self.slots[name].weight.numel() >= LARGE for name in self.slots):
-            trim()
+        trim(max(slot.weight.numel() for slot in self.slots.values()))
 
     def watch(self, names: Collection[str]) -> None:
         for name in self.slots:
@@ -142,7 +141,6 @@ class CompactStores:
     def prepare(self, edit: Edit, patterns: Mapping[str, Pattern], state: CountState) -> None:
         """On every rank: the best absent entries of weights that grow by gradient, which rank 0 will choose from."""
         self._candidates.clear()
-        self.make_room()
         after = after_edit(edit, state)
         self._grown = {name: after[name] - kept for name, kept in after_drop(edit, state).items()}
         if edit.grow_by is None or isinstance(edit.grow_by, Random):
@@ -181,8 +179,7 @@ class CompactStores:
                 raise type(error)(f"{name!r}: {error}") from None
             outcome[f"stays/{name}"] = decision.stays
             outcome[f"grown/{name}"] = decision.grown
-            if len(decision.stays) >= LARGE:
-                trim()
+            trim(len(decision.stays))
         return outcome
 
     def outcome_like(self) -> Outcome:
@@ -206,8 +203,7 @@ class CompactStores:
         if edit.fill is not FILLS["zero"]:
             raise EngineError(f"{name!r}: expected the fill zero for compact layers, got {edit.fill}")
         layer, stays, grown = self._layer(name), outcome[f"stays/{name}"], outcome[f"grown/{name}"]
-        if len(stays) >= LARGE:
-            trim()
+        trim(len(stays))
         places, regrown = edited(layer.where, layer.places, stays, grown)
         move = Move.between(layer.where, layer.places, places, fresh=grown)
         weight = self.slots[name].weight
@@ -228,7 +224,7 @@ class CompactStores:
                 adam.record(name, weight, optimizer, grown=move.fresh, dropped=nothing)
         layer.places.copy_(places)
         return LayerChange(
-            dropped=len(stays) - int(stays.sum()),
+            dropped=len(stays) - int(stays.count_nonzero()),
             grown=len(grown),
             regrown=regrown,
             num_kept=layer.num_kept,
@@ -252,25 +248,28 @@ class CompactStores:
             )
 
     def _entries(self, name: str, gradients: Gradients | None) -> Entries:
-        """By ascending position: values and gradients as they stand, or in another order for blocks."""
         layer, weight = self._layer(name), self.slots[name].weight.detach()
-        gradient, where, count = (
-            None if gradients is None else gradients(name, weight),
-            layer.where,
-            layer.num_kept,
+        gradient = None if gradients is None else gradients(name, weight)
+        return Entries(
+            count=layer.num_kept,
+            positions=partial(layer.where.ascending, layer.places),
+            scores=partial(_scores, layer, weight, gradient),
         )
-        weight, gradient = weight[:count], None if gradient is None else gradient[:count]
-        if where.unit > 1:
-            weight, gradient = weight.clone(), None if gradient is None else gradient.clone()
-            filled = 0
-            for lines in where.ranges(layer.places):
-                order = where.positions_in(layer.places, lines).argsort()
-                for tensor in (weight, gradient):
-                    if tensor is not None:
-                        here = tensor[filled : filled + len(order)]
-                        here.copy_(here[order])
-                filled += len(order)
-        return Entries(positions=partial(where.ascending, layer.places), weight=weight, gradient=gradient)
+
+
+def _scores(
+    layer: CompactLayer, weight: Tensor, gradient: Tensor | None, rule: Criterion | Growth, k: int
+) -> Tensor:
+    """By ascending position, in which blocks do not stand."""
+    where, count = layer.where, layer.num_kept
+    scores = scored(rule, weight[:count], None if gradient is None else gradient[:count], k)
+    filled = 0
+    for lines in where.ranges(layer.places) if where.unit > 1 else ():
+        order = where.positions_in(layer.places, lines).argsort()
+        here = scores[filled : filled + len(order)]
+        here.copy_(here[order])
+        filled += len(order)
+    return scores
 
 
 class _Masks(Mapping[str, Tensor]):

@@ -62,11 +62,11 @@ def check_exchange(method: Exchange) -> None:
             f"{who} on {pattern}: a step from {pattern} to a legal mask with fewer entries drops at least 1 of {pattern.n} in every "
             f"group, which a drop fraction of {drop_fraction:g} never reaches"
             + (
-                "; with N = 1 it would exchange the whole layer at once"
+                ": with N = 1 it would exchange the whole layer at once; use "
                 if pattern.n == 1
-                else "; raise drop_fraction"
+                else "; raise drop_fraction, or use "
             )
-            + ", or use gradual, one_shot or static with this pattern"
+            + "gradual, one_shot or static with this pattern"
         )
 
 

@@ -124,6 +124,9 @@ class GaP:
     def grows(self) -> bool:
         return True
 
+    def edit_steps(self) -> range:
+        return range(0, self.last_edit + 1, self.steps_per_stage)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         if self.order == "parallel":
             raise MethodError(

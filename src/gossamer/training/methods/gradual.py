@@ -63,6 +63,9 @@ class Gradual:
     def grows(self) -> bool:
         return False
 
+    def edit_steps(self) -> tuple[int, ...]:
+        return (*range(self.start, self.stop, self.every), self.stop)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         due = self.start <= step <= self.stop and ((step - self.start) % self.every == 0 or step == self.stop)
         if not due:

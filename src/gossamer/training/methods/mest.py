@@ -65,7 +65,7 @@ class MEST:
     exclude_dropped: bool = False  # growth takes what the edit has just dropped only if nothing else is left
     peak_bytes: int | None = None  # em&s: instead of mutation, bytes of compact weights at the peak
     states: int = (
-        1  # with peak_bytes: optimizer tensors a weight; 0 SGD, 1 momentum, 3 Adam (moments, step counts)
+        1  # with peak_bytes: optimizer tensors a weight; 0 SGD, 1 momentum, 5 Adam (2 moments; births)
     )
 
     def __post_init__(self) -> None:
@@ -122,6 +122,9 @@ class MEST:
         """p after this many steps; with peak_bytes in parts of the p0 that the network gives."""
         first = 1.0 if self.peak_bytes is not None else self._first
         return first * (0.0 if step >= self.stop else self._decay(step))
+
+    def edit_steps(self) -> tuple[int, ...]:
+        return (*range(0, self.last_edit, self.every), self.last_edit)
 
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         if step == 0:
@@ -228,9 +231,12 @@ class MEST:
         """A group of N:M gains or loses whole entries."""
         levels = self._first * pattern.m
         if abs(levels - round(levels)) > 1e-9:
+            given = (
+                f"none, which stands for {self._first:g}" if self.mutation is None else f"{self.mutation:g}"
+            )
             raise MethodError(
                 f"MEST on {pattern}: every group of {pattern.m} gains or loses whole entries, so mutation is a multiple of 1/{pattern.m}: "
-                f"expected for instance {1 / pattern.m:g}, got {self._first:g}"
+                f"expected for instance mutation={1 / pattern.m:g}, got {given}"
             )
         if self.kind == "em" and round(levels) >= pattern.n:
             raise MethodError(

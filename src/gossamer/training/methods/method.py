@@ -5,6 +5,7 @@ Steps count finished optimizer steps. `edits_at(0)` happens before the first one
 parts, some of which begin with a fresh optimizer, has a second function, `stages()`.
 """
 
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -56,6 +57,25 @@ class Method(Protocol):
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         """The edits after this many optimizer steps; () at almost every step."""
         ...
+
+
+@runtime_checkable
+class KnowsItsSteps(Protocol):
+    """What a method has beside the rest that can name its edit steps, so that a million steps need not be asked one by one."""
+
+    def edit_steps(self) -> Iterable[int]:
+        """Ascending, from 0 to `last_edit`: `edits_at` is () at all others."""
+        ...
+
+
+def edit_steps_of(method: Method) -> Iterable[int]:
+    """The steps at which a method may edit; every one up to its last edit, if it does not know better.
+
+    >>> from gossamer.training.methods import SET
+    >>> list(edit_steps_of(SET(sparsity=0.9, every=100, stop=400)))
+    [0, 100, 200, 300]
+    """
+    return method.edit_steps() if isinstance(method, KnowsItsSteps) else range(method.last_edit + 1)
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """Counts of MEST: how far below or above its target a network goes, as rules; by a number, or by the bytes that it may take at the peak."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossamer.errors import BudgetError
 from gossamer.training.edits import AtSparsity, CountState
@@ -64,7 +64,11 @@ class AboveInBytes:
         return Above(target=self.target, mutation=self.share * self.largest_mutation(state))(state)
 
     def largest_mutation(self, state: CountState) -> float:
-        """p0, found by bisection over the entries of the whole network; BudgetError with the least possible bound."""
+        """p0, searched for once a run; BudgetError with the least possible bound."""
+        return state.once(replace(self, share=1.0), lambda: self._searched(state))
+
+    def _searched(self, state: CountState) -> float:
+        """By bisection over the entries of the whole network."""
         numel = sum(shape.numel for shape in state.shapes.values())
 
         def taken(extra: int) -> int:

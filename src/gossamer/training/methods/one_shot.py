@@ -53,6 +53,9 @@ class OneShot:
     def grows(self) -> bool:
         return False
 
+    def edit_steps(self) -> tuple[int, ...]:
+        return (self.at,)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         if step != self.at:
             return ()

@@ -54,5 +54,8 @@ class RigL:
     def grows(self) -> bool:
         return True
 
+    def edit_steps(self) -> range:
+        return range(0, self.last_edit + 1, self.every)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         return exchange_edits(self, step, cosine(self.drop_fraction, end=self.stop), GROWTH[self.grow])

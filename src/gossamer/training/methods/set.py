@@ -54,6 +54,9 @@ class SET:
     def grows(self) -> bool:
         return True
 
+    def edit_steps(self) -> range:
+        return range(0, self.last_edit + 1, self.every)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         fractions = {
             "constant": constant(self.drop_fraction),

@@ -51,5 +51,8 @@ class Static:
     def grows(self) -> bool:
         return False
 
+    def edit_steps(self) -> tuple[int, ...]:
+        return (0,)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         return starting_edits(self) if step == 0 else ()

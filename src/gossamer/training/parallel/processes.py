@@ -1,4 +1,7 @@
-"""Workers as processes of this machine. Every turn has a process of its own, started fresh: one that dies takes nothing with it."""
+"""Workers as processes of this machine. Every turn has a process of its own, started fresh: one that dies takes nothing with it.
+
+A worker may start processes itself (a DataLoader with workers), which end with it.
+"""
 
 import multiprocessing
 import os
@@ -20,6 +23,8 @@ from gossamer.training.parallel.workers import Outcome, given_up
 T = TypeVar("T")
 LOOK_EVERY = 0.25
 """Seconds between two calls of `while_waiting`."""
+ENDS_WITHIN = 10.0
+"""Seconds in which a worker that has sent its result must end: threads that the training function left behind would keep it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,6 @@ class LocalProcesses:
             raise EngineError(f"LocalProcesses: expected at least 1 process, got {self.count!r}")
 
     def run(self, jobs: Sequence[Job], *, retries: int) -> list[Outcome]:
-        payloads = [_pickled(job) for job in jobs]
         waiting = list(range(len(jobs)))
         running: dict[Connection, tuple[int, BaseProcess]] = {}
         lost: list[list[str]] = [[] for _ in jobs]
@@ -43,7 +47,7 @@ class LocalProcesses:
             while waiting or running:
                 while waiting and len(running) < self.count:
                     index = waiting.pop(0)
-                    connection, process = _start(payloads[index])
+                    connection, process = _start(jobs[index])
                     running[connection] = index, process
                 if self.while_waiting is not None:
                     self.while_waiting()
@@ -68,10 +72,6 @@ class LocalProcesses:
     def agree(self, make: Callable[[], T]) -> T:
         return make()
 
-    @property
-    def is_first(self) -> bool:
-        return True
-
 
 def _pickled(job: Job) -> bytes:
     try:
@@ -83,10 +83,10 @@ def _pickled(job: Job) -> bytes:
         ) from None
 
 
-def _start(payload: bytes) -> tuple[Connection, BaseProcess]:
-    context = multiprocessing.get_context("spawn")
+def _start(job: Job) -> tuple[Connection, BaseProcess]:
+    context, payload = multiprocessing.get_context("spawn"), _pickled(job)
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(there, payload), daemon=True)
+    process = context.Process(target=_child, args=(there, payload))  # no daemon, which may not have children
     process.start()
     there.close()  # so that the death of the child ends the pipe
     return here, process
@@ -98,6 +98,8 @@ def _received(connection: Connection, process: BaseProcess) -> bytes | str:
         answer = connection.recv_bytes()
     except (EOFError, OSError):
         answer = b""
+    process.join(ENDS_WITHIN)
+    process.kill()
     process.join()
     connection.close()
     if answer[:1] == b"r":

@@ -3,6 +3,7 @@
 Ray is started as `ray.init()` does where it does not run yet. Workers need the same versions of torch and Gossamer as this process.
 """
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,35 +32,33 @@ class RayTasks:
         task = ray.remote(num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=0)(_carry_out)
         try:
             payloads = [ray.put(ray.cloudpickle.dumps(job)) for job in jobs]
-        except (TypeError, AttributeError) as error:
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise EngineError(
                 f"a turn is carried out elsewhere, and cannot be sent there ({error}): expected a model and a training function that pickle"
             ) from None
         lost: list[list[str]] = [[] for _ in jobs]
         outcomes: dict[int, Outcome] = {}
         running = {task.remote(payload): index for index, payload in enumerate(payloads)}
-        while running:
-            (ready, *_), _ = ray.wait(list(running), num_returns=1)
-            index = running.pop(ready)
-            try:
-                result = ray.cloudpickle.loads(ray.get(ready))
-            except ray.exceptions.RayError as error:
-                lost[index].append(str(error))
-                if len(lost[index]) > retries:
-                    for other in running:
-                        ray.cancel(other, force=True)
-                    raise given_up(jobs[index], lost[index]) from None
-                running[task.remote(payloads[index])] = index
-            else:
-                outcomes[index] = Outcome(result=result, lost=tuple(lost[index]))
+        try:
+            while running:
+                (ready, *_), _ = ray.wait(list(running), num_returns=1)
+                index = running.pop(ready)
+                try:
+                    result = ray.cloudpickle.loads(ray.get(ready))
+                except ray.exceptions.RayError as error:
+                    lost[index].append(str(error))
+                    if len(lost[index]) > retries:
+                        raise given_up(jobs[index], lost[index]) from None
+                    running[task.remote(payloads[index])] = index
+                else:
+                    outcomes[index] = Outcome(result=result, lost=tuple(lost[index]))
+        finally:
+            for other in running:  # given up, or Ctrl-C: they would train on for nobody
+                ray.cancel(other, force=True)
         return [outcomes[index] for index in range(len(jobs))]
 
     def agree(self, make: Callable[[], T]) -> T:
         return make()
-
-    @property
-    def is_first(self) -> bool:
-        return True
 
 
 def _carry_out(payload: bytes) -> bytes:

@@ -16,6 +16,7 @@ norms and layers outside the partitions; the released code takes some from one w
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import EngineError
+from gossamer.files import check_place
 from gossamer.sparsity.patterns.pattern import is_whole
+from gossamer.training.compact.layer import CompactLayer
 from gossamer.training.edits import Edit, Shapes
 from gossamer.training.engine import Sparsifier
 from gossamer.training.layers import unwrap
@@ -77,17 +80,15 @@ def grow_in_parallel(
     >>> grown.report.machine_steps, grown.report.longest_steps, grown.report.peak_density, grown.report.sparsity
     (23, 13, 0.625, 0.75)
     """
-    _check(method, train, workers, others, retries)
+    _check(model, method, train, workers, others, retries, threads)
     checkpoint = None if checkpoint is None else Path(checkpoint)
     run = _Run(method=method, seed=seed, protect=protect, layers=layers)
     settings = f"{method!r}, seed {seed}, others {others!r}, protect {protect!r}, layers {layers!r}"
-    begun = workers.agree(lambda: None if checkpoint is None else saved.load(checkpoint, run=settings))
-    if begun is None:
-        edited, first, rows = run.edit(model, method.starting_edits(), masks=None), 0, []
-    else:
-        _load(model, begun.state)
-        edited, first, rows = run.edit(model, (), masks=begun.masks), begun.next_round, list(begun.rows)
-    for number in range(first, method.rounds + 1):
+    begun = workers.agree(lambda: _begun(model, checkpoint, settings))
+    _load(model, begun.state)
+    edited = run.edit(model, () if begun.masks else method.starting_edits(), masks=begun.masks or None)
+    rows = list(begun.rows)
+    for number in range(begun.next_round, method.rounds + 1):
         if watcher is not None:
             watcher.begins(number)
         jobs = run.jobs(model, edited.masks, number, train, threads or torch.get_num_threads())
@@ -108,10 +109,11 @@ def grow_in_parallel(
                 edited = run.edit(model, prunings, masks=opened)
         if watcher is not None:
             watcher.ended(number, told, edited.summary)
-        if checkpoint is not None and workers.is_first:
-            state = {name: tensor.cpu() for name, tensor in unwrap(model).state_dict().items()}
-            now = Round(run=settings, next_round=number + 1, state=state, masks=edited.masks, rows=rows)
-            saved.save(now, checkpoint)
+        if checkpoint is not None:
+            ended = Round(
+                run=settings, next_round=number + 1, state=_state(model), masks=edited.masks, rows=rows
+            )
+            workers.agree(partial(saved.save, ended, checkpoint))
     summary = edited.summary
     return Grown(
         masks=edited.masks,
@@ -200,11 +202,25 @@ class _Run:
         ]
 
 
-def _check(method: GaP, train: object, workers: object, others: str, retries: int) -> None:
+def _check(
+    model: nn.Module,
+    method: GaP,
+    train: object,
+    workers: object,
+    others: str,
+    retries: int,
+    threads: int | None,
+) -> None:
     given: object = method
     if not isinstance(given, GaP) or method.order != "parallel":
         raise EngineError(
             f"grow_in_parallel: expected GaP(…, order='parallel') as method, got {method!r}; other methods train with a Sparsifier"
+        )
+    compact = [name for name, module in model.named_modules() if isinstance(module, CompactLayer)]
+    if compact:
+        raise EngineError(
+            f"grow_in_parallel: expected a dense model, got {len(compact)} compact layers ({compact[0]!r} is the first), which have no "
+            "room for the whole partition that a worker grows; to_dense(model) first, and compact_(model, masks=…) the trained one"
         )
     if not callable(train):
         raise EngineError(f"grow_in_parallel: expected a function train(model, turn), got {train!r}")
@@ -217,6 +233,10 @@ def _check(method: GaP, train: object, workers: object, others: str, retries: in
     if not is_whole(retries) or retries < 0:
         raise EngineError(
             f"grow_in_parallel: expected a whole number of at least 0 as retries, got {retries!r}"
+        )
+    if threads is not None and (not is_whole(threads) or threads < 1):
+        raise EngineError(
+            f"grow_in_parallel: expected a whole number of at least 1 as threads, or None for as many as here, got {threads!r}"
         )
 
 
@@ -235,6 +255,18 @@ def _opened(
                     "may change"
                 )
     return opened
+
+
+def _begun(model: nn.Module, checkpoint: Path | None, settings: str) -> Round:
+    """Where the run goes on: at the checkpoint, else before the first round, with the weights of this process and no masks yet."""
+    found = None if checkpoint is None else saved.load(checkpoint, run=settings)
+    if checkpoint is not None:
+        check_place(checkpoint)  # before a round is trained for nothing
+    return found or Round(run=settings, next_round=0, state=_state(model), masks={}, rows=())
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in unwrap(model).state_dict().items()}
 
 
 def _load(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -1,9 +1,10 @@
 """Workers as ranks of `torch.distributed`: rank r carries out the turns r, r + W, …, and sends their results to all.
 
-Every rank calls `grow_in_parallel` with the same arguments, and ends with the same model. Within a turn a rank is alone: its training
-function must not communicate. Ranks wait for the slowest one, and for the one that does the fine-tuning, as long as it takes: they have a
-group of their own (gloo), with a timeout of its own, so that of the default group does not count. A turn that raises is tried again
-where it was; a rank that dies ends the job at once, and it goes on from the last round's checkpoint when started again.
+Every rank calls `grow_in_parallel` with the same arguments, begins with the weights of rank 0, and ends with the same model. Within a
+turn a rank is alone: its training function must not communicate. Ranks wait for the slowest one, and for the one that does the
+fine-tuning, as long as it takes: they have a group of their own (gloo), with a timeout of its own, so that of the default group does not
+count. A turn that raises is tried again where it was; a rank that dies ends the job at once, and it goes on from the last round's
+checkpoint when started again.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,11 +56,20 @@ class Ranks:
         return outcomes
 
     def agree(self, make: Callable[[], T]) -> T:
-        return cast(T, self._sent(make() if self.is_first else None, source=0))
-
-    @property
-    def is_first(self) -> bool:
-        return dist.get_rank() == 0
+        made: tuple[T | None, str | None] = None, None
+        failure: Exception | None = None
+        if dist.get_rank() == 0:
+            try:
+                made = make(), None
+            except Exception as error:  # raised again below, when the others have been told
+                failure = error
+                made = None, f"rank 0: {error}"
+        value, told = self._sent(made, source=0)
+        if failure is not None:
+            raise failure
+        if told is not None:
+            raise EngineError(told)
+        return cast(T, value)
 
     def _owner(self, index: int) -> int:
         return index % dist.get_world_size()

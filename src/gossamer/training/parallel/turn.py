@@ -55,6 +55,9 @@ class Act:
     def grows(self) -> bool:
         return any(edit.grow_to is not None for edit in self.edits)
 
+    def edit_steps(self) -> tuple[int, ...]:
+        return (0,)
+
     def edits_at(self, step: int) -> tuple[Edit, ...]:
         return self.edits if step == 0 else ()
 

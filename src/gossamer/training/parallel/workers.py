@@ -30,12 +30,7 @@ class Workers(Protocol):
         ...
 
     def agree(self, make: Callable[[], T]) -> T:
-        """What the first process of several makes; a single one just makes it."""
-        ...
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes files."""
+        """What the first process of several makes (or reads, or writes); a single one just makes it. If it raises, all of them do."""
         ...
 
 
@@ -48,10 +43,6 @@ class InTurn:
 
     def agree(self, make: Callable[[], T]) -> T:
         return make()
-
-    @property
-    def is_first(self) -> bool:
-        return True
 
 
 def attempt(job: Job, *, retries: int) -> Outcome:
