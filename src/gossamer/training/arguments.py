@@ -37,13 +37,15 @@ def check_arguments(
         wrong = f"adam_counts to be {' or '.join(ADAM_COUNTS)}, got {adam_counts!r}"
     elif dense_gradients not in DENSE_GRADIENTS:
         wrong = f"dense_gradients to be {' or '.join(DENSE_GRADIENTS)}, got {dense_gradients!r}"
-    elif (method.initial == "given") != (masks is not None) and not _has_places(model, method):
+    elif masks is not None and _has_places(model):
+        wrong = "no masks= with compact layers, whose places are the masks, got some"
+    elif (method.initial == "given") != (masks is not None) and not _has_places(model):
         got = "masks" if masks is not None else "no masks"
         wrong = f"masks= together with a method whose initial is 'given', got {got} and initial={method.initial!r}"
     if wrong is not None:
         raise EngineError(f"Sparsifier: expected {wrong}")
 
 
-def _has_places(model: nn.Module, method: Method) -> bool:
+def _has_places(model: nn.Module) -> bool:
     """Compact layers hold their masks themselves, so that initial="given" takes them as they are."""
-    return method.initial == "given" and any(isinstance(module, HoldsValues) for module in model.modules())
+    return any(isinstance(module, HoldsValues) for module in model.modules())

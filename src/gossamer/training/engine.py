@@ -30,7 +30,7 @@ from gossamer.training.copies import Average, find_copies
 from gossamer.training.counting import check_reachable
 from gossamer.training.editor import Editor
 from gossamer.training.guard import LoadGuard, owners_of, place
-from gossamer.training.layers import choose, find_weights
+from gossamer.training.layers import choose, shapes_of
 from gossamer.training.loaded import LoadedWeights
 from gossamer.training.masks import MaskOwner, put_given
 from gossamer.training.methods.method import Method, final_sparsity, stages_of
@@ -91,19 +91,12 @@ class Sparsifier:
                 raise EngineError(
                     f"{slot.name!r} belongs to another Sparsifier already: expected one owner a weight; finalize() that one first"
                 )
-        slots = {**chosen.masked, **{name: slot for name, (slot, _) in chosen.dense.items()}}
-        shapes = {
-            name: LayerShape(
-                weight=slots[name].shape,
-                dense=chosen.dense[name][1] if name in chosen.dense else None,
-            )
-            for name in find_weights(model)
-        }
+        shapes = shapes_of(model, chosen.reasons)
         check_reachable(method, self.pattern, shapes)
         self._owner: Stores
         if chosen.compact:
             check_compact(
-                method, self.pattern, shapes, chosen.masked, masks, blockwise=dense_gradients == "blockwise"
+                method, self.pattern, shapes, chosen.masked, blockwise=dense_gradients == "blockwise"
             )
             self._owner = CompactStores(chosen.masked)
         else:

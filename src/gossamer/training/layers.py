@@ -6,7 +6,7 @@ those of the dense model: `torch.compile` and data-parallel wrappers leave no tr
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gossamer.errors import EngineError, PatternError
+from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.patterns import Pattern
 from gossamer.sparsity.view import matrix_shape
 from gossamer.training.protection import Protection, is_exact, matches
@@ -63,6 +64,11 @@ class Chosen:
     dense: dict[str, tuple[Slot, str]]
 
     @property
+    def reasons(self) -> dict[str, str]:
+        """Of the dense ones."""
+        return {name: reason for name, (_, reason) in self.dense.items()}
+
+    @property
     def compact(self) -> bool:
         """True for a model with compact layers: these are what is masked."""
         return any(isinstance(slot.module, HoldsValues) for slot in self.masked.values())
@@ -95,6 +101,18 @@ def find_weights(model: nn.Module) -> dict[str, Slot]:
             name = f"{path}.{weight}" if path else weight
             slots[name] = Slot(name=name, module=module, attribute=attribute)
     return slots
+
+
+def shapes_of(model: nn.Module, reasons: Mapping[str, str]) -> dict[str, LayerShape]:
+    """All weights that count, by name and in network order; `reasons` are those of the weights that stay dense.
+
+    >>> shapes_of(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), {"1.weight": "last layer"})["1.weight"]
+    LayerShape(weight=(2, 3), positions=1, dense='last layer')
+    """
+    return {
+        name: LayerShape(weight=slot.shape, dense=reasons.get(name))
+        for name, slot in find_weights(model).items()
+    }
 
 
 def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequence[str] | None) -> Chosen:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
 from gossamer.errors import EngineError
 from gossamer.sparsity.growth import All, Random
 from gossamer.sparsity.patterns import Pattern
@@ -24,13 +22,10 @@ def check_compact(
     pattern: Pattern,
     shapes: Shapes,
     slots: Mapping[str, Slot],
-    masks: Mapping[str, Tensor] | None,
     *,
     blockwise: bool,
 ) -> None:
-    """EngineError for masks beside places, growth that needs dense tensors, too small a capacity, or other counts than at the start."""
-    if masks is not None:
-        raise EngineError("masks: expected none with compact layers, whose places are the masks, got some")
+    """EngineError for growth that needs dense tensors, too small a capacity, or other counts than at the start."""
     check_growth(method, pattern, blockwise=blockwise)
     layers = {name: compact_layer(slot) for name, slot in slots.items()}
     held = {name: layer.num_kept for name, layer in layers.items()}

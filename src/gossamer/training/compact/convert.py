@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossamer.errors import EngineError, PatternError
-from gossamer.sparsity.costs import LayerShape
 from gossamer.sparsity.growth import All
 from gossamer.sparsity.patterns import Pattern, parse_pattern
 from gossamer.sparsity.view import as_matrix
@@ -33,7 +32,7 @@ from gossamer.training.edits import Shapes
 from gossamer.training.foresight import peak_counts
 from gossamer.training.guard import owners_of
 from gossamer.training.heap import trim
-from gossamer.training.layers import Slot, choose, find_weights, unwrap
+from gossamer.training.layers import Slot, choose, shapes_of, unwrap
 from gossamer.training.methods import Method, Static
 from gossamer.training.methods.method import edit_steps_of
 from gossamer.training.protection import Protection
@@ -85,7 +84,7 @@ def compact_(
     legal = parse_pattern(method.pattern)
     chosen = choose(model, legal, protect or Protection(), layers)
     _refuse_owned(chosen.masked)
-    reasons = {name: reason for name, (_, reason) in chosen.dense.items()}
+    reasons = chosen.reasons
     for name, slot in chosen.masked.items():
         reason = _why_not(model, slot)
         if reason:
@@ -94,10 +93,7 @@ def compact_(
     if not slots:
         listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise EngineError(f"compact_: expected at least one layer that can be compact, got none ({listed})")
-    shapes = {
-        name: LayerShape(weight=tuple(slot.weight.shape), dense=reasons.get(name))
-        for name, slot in find_weights(model).items()
-    }
+    shapes = shapes_of(model, reasons)
     check_reachable(method, legal, shapes)
     meta = is_meta(model)
     weights = {name: dense_matrix_of(slot.weight) for name, slot in slots.items()}
