@@ -26,8 +26,9 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Floats:
 class Reused:
     """Uninitialised arrays, of which the memory of one is kept for the next when nobody has the array any more.
 
-    A training step makes the gradients of all weights, and frees them. Between the pieces that were freed activations come to lie, and the
-    next gradients do not fit: the heap of a step of the MLP in benchmarks/training_step.py (90 %, 10 MiB of gradients) grew by 10 MiB.
+    A training step makes the gradients of all weights, and frees them; what the allocator gives the next ones depends on what has come to
+    lie between. Five steps of the MLP in benchmarks/training_step.py at 90 % peak at 65.7 to 66.8 MiB with it and at 66.4 to 70.2 without,
+    with MEST's edits at 83.7 to 83.9 and at 84.2 to 86.3.
 
     >>> memory, size = Reused(), 100_000
     >>> first, second = (memory.array(size, np.dtype(np.float32)) for _ in range(2))

@@ -55,7 +55,8 @@ class Run:
             raise GossamerError("device: cuda is not available on this machine; write device=cpu")
         if plan.recipe.threads is not None:
             check_threads(plan.recipe.threads, error=RecipeError)
-            torch.set_num_threads(plan.recipe.threads)
+        # Set even where they are torch's own: only then does MKL keep to them, so that a resumed run sums in the same order.
+        torch.set_num_threads(plan.recipe.threads or torch.get_num_threads())
         built = built or building.built(plan, self.device)
         self.model, self.optimizer, self.sparsifier = built.model, built.optimizer, built.sparsifier
         self.notes = built.notes

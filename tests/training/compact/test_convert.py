@@ -137,6 +137,39 @@ def test_a_compiled_model_computes_the_same() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+class Straight(nn.Module):
+    """Without a loop over its layers, which torch.compile would leave whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = mlp()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layers[2](torch.relu(self.layers[0](x)) + 1)
+        return self.layers[4](torch.relu(y) * 2)
+
+
+def test_torch_compile_takes_what_lies_between_compact_layers_and_edits_change_nothing() -> None:
+    model, graphs = Straight(), []
+    method = SET(sparsity=0.5, every=1, stop=100)
+    compact_(model, method, protect=NOTHING)
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        graphs.append([node.name for node in graph.graph.nodes if node.op.startswith("call_")])
+        return graph.forward
+
+    compiled = torch.compile(model, backend=backend)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    sparsifier = Sparsifier(compiled, method, optimizer)
+    x = torch.randn(20, 16, dtype=torch.float64)
+    for _ in range(12):
+        optimizer.zero_grad()
+        compiled(x).square().sum().backward()
+        optimizer.step()
+    assert len(sparsifier.history) == 13  # the start, and an edit a step
+    assert graphs == [["relu", "add"], ["relu", "mul"]]
+
+
 def test_the_way_back_and_dense_keys() -> None:
     dense = mlp()
     model = copy.deepcopy(dense)

@@ -59,7 +59,7 @@ METHODS: dict[str, Callable[[Setting], Method]] = {
 }
 """What places the kept entries: once, or exchanged every so many steps; mest: EM&S with a peak a tenth above the target density."""
 
-_LONG = 1 << 20  # steps: longer than anything that is measured
+_LONG = 1 << 15  # steps: longer than anything that is measured
 
 
 @dataclass(frozen=True, kw_only=True)

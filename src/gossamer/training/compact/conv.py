@@ -62,6 +62,7 @@ class SparseConv2d(CompactLayer):
         self.padding: Any = dense.padding
         self.padding_mode = dense.padding_mode
 
+    @torch.compiler.disable  # the products are native: torch.compile compiles what lies between them
     def forward(self, x: Tensor) -> Tensor:
         x = checked_operand(x, self.values, "SparseConv2d")
         if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:

@@ -47,6 +47,7 @@ class SparseLinear(CompactLayer):
             dtype=dtype,
         )
 
+    @torch.compiler.disable  # the products are native: torch.compile compiles what lies between them
     def forward(self, x: Tensor) -> Tensor:
         x = checked_operand(x, self.values, "SparseLinear")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
