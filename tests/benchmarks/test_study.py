@@ -155,7 +155,7 @@ def test_every_setting_is_in_the_key():
     changed = [
         dataclasses.replace(run, seed=1),
         dataclasses.replace(run, pattern="block:4x1"),
-        dataclasses.replace(run, settings={**run.settings, "every": 0.1}),
+        dataclasses.replace(run, settings={**run.settings, "every": 0.2}),
         dataclasses.replace(run, loop=dataclasses.replace(run.loop, lr=0.1)),
         dataclasses.replace(run, images=1280),
     ]

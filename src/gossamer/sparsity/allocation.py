@@ -85,8 +85,8 @@ class Room:
             if layer.dense is not None:
                 dense[name] = layer.dense
                 continue
-            here = pattern.for_weight(layer.weight)
             try:
+                here = pattern.for_weight(layer.weight)
                 ranges[name] = here.counts(layer.matrix)
             except PatternError as error:
                 dense[name] = str(error)

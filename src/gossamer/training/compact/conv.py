@@ -62,7 +62,8 @@ class SparseConv2d(CompactLayer):
         self.padding: Any = dense.padding
         self.padding_mode = dense.padding_mode
 
-    @torch.compiler.disable  # the products are native: torch.compile compiles what lies between them
+    # The products are native: torch.compile compiles what lies between them.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
         x = checked_operand(x, self.values, "SparseConv2d")
         if x.ndim not in (3, 4) or x.shape[-3] != self.in_channels:

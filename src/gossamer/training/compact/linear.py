@@ -47,7 +47,8 @@ class SparseLinear(CompactLayer):
             dtype=dtype,
         )
 
-    @torch.compiler.disable  # the products are native: torch.compile compiles what lies between them
+    # The products are native: torch.compile compiles what lies between them.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
         x = checked_operand(x, self.values, "SparseLinear")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
