@@ -13,9 +13,8 @@ from gossamer.training.methods.method import Method, final_sparsity
 from gossamer.units import Budget
 
 Scores = Callable[[], Mapping[str, Tensor]]
-_RECENT = (
-    16  # allocations that are kept: a schedule comes back to its target, and to the few levels of a staircase
-)
+_RECENT = 16
+"""Allocations that are kept: a schedule comes back to its target, and to the few levels of a staircase."""
 
 
 class Allocations:
