@@ -96,14 +96,19 @@ def test_clipping_after_the_end_is_as_it_was() -> None:
     assert all(bool(parameter.grad.all()) for parameter in plain.parameters())
 
 
-def test_a_trainer_that_trains_twice_masks_before_clipping_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def sparse_trainer(folder: Path) -> tuple[Any, Any]:
+    """A Hugging Face Trainer and its callback."""
     pytest.importorskip("transformers")
     from gossamer.integrations.huggingface import sparsify
 
-    trainer = trainer_of(tmp_path, bf16=False)
-    callback = sparsify(trainer, METHOD, protect=PROTECT, seed=3)
+    trainer = trainer_of(folder, bf16=False)
+    return trainer, sparsify(trainer, METHOD, protect=PROTECT, seed=3)
+
+
+def test_a_trainer_that_trains_twice_masks_before_clipping_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, callback = sparse_trainer(tmp_path)
     calls: list[Sparsifier] = []
     monkeypatch.setattr(Sparsifier, "mask_gradients", lambda self: calls.append(self))
     trainer.train()
@@ -117,13 +122,9 @@ def test_a_trainer_that_trains_twice_masks_before_clipping_twice(
 def test_a_training_that_was_interrupted_can_begin_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("transformers")
-    from gossamer.integrations.huggingface import SparsityCallback, sparsify
-
-    trainer = trainer_of(tmp_path, bf16=False)
-    callback = sparsify(trainer, METHOD, protect=PROTECT, seed=3)
+    trainer, callback = sparse_trainer(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(SparsityCallback, "on_log", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(type(callback), "on_log", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             trainer.train()
     interrupted = callback.sparsifier

@@ -98,3 +98,21 @@ def assert_dropped_is_zero(
 
 def rigl(**settings: Any) -> RigL:
     return RigL(**{"sparsity": 0.6, "every": 2, "stop": 9, "drop_fraction": 0.5, **settings})
+
+
+def check_frozen_values(layer: nn.Module, x: Tensor) -> None:
+    """A compact layer whose values are frozen keeps no input for the backward pass, and gives its gradient in its layout."""
+    found, saved = [], []
+    for frozen in (False, True):
+        layer.values.requires_grad_(not frozen)
+        given = x.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda kept: (saved.append(kept.shape), kept)[1], lambda kept: kept
+        ):
+            y = layer(given)
+        y.pow(2).sum().backward()
+        found.append(given.grad)
+        assert (x.shape in saved) is not frozen
+        saved.clear()
+    assert torch.equal(found[0], found[1])
+    assert found[0].stride() == found[1].stride()

@@ -121,17 +121,17 @@ def choose(model: nn.Module, pattern: Pattern, protect: Protection, layers: Sequ
     `layers` (weight or module names; wildcards allowed) narrows the choice. A weight named there exactly is wanted by the user: it is
     masked even if it is first, last or depthwise, and an error says so if the pattern does not fit it.
     """
-    slots = find_weights(model)
-    if any(isinstance(slot.module, HoldsValues) for slot in slots.values()):
-        return _compact(slots, pattern, protect, layers)
     if isinstance(layers, str):
         raise EngineError(
             f"layers: expected a list of names, got the string {layers!r}; write layers=[{layers!r}]"
         )
+    slots = find_weights(model)
     for where, patterns in (("layers", layers or ()), ("Protection(names=…)", protect.names)):
         for wanted in patterns:
             if not any(matches(wanted, name) for name in slots):
                 raise _nothing_matches(where, wanted, slots)
+    if any(isinstance(slot.module, HoldsValues) for slot in slots.values()):
+        return _compact(slots, pattern, protect, layers)
     exact = {name for name in slots for wanted in layers or () if is_exact(wanted) and matches(wanted, name)}
     clash = [name for name in exact for wanted in protect.names if is_exact(wanted) and matches(wanted, name)]
     if clash:

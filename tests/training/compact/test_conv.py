@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import EngineError
 from gossamer.training.compact import SparseConv2d
+from tests.training.helpers import check_frozen_values
 
 SETTINGS: list[dict[str, Any]] = [
     {"padding": 1},
@@ -67,20 +68,7 @@ def test_gradcheck_of_the_native_products(pattern: str) -> None:
 def test_frozen_values_need_no_input_and_give_its_gradient_in_its_layout(layout: torch.memory_format) -> None:
     layer, _ = pair({"padding": 1, "bias": False})
     x = torch.randn(3, 4, 9, 8, dtype=torch.float64).to(memory_format=layout)
-    found, saved = [], []
-    for frozen in (False, True):
-        layer.values.requires_grad_(not frozen)
-        given = x.clone().requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda kept: (saved.append(kept.shape), kept)[1], lambda k: k
-        ):
-            y = layer(given)
-        y.pow(2).sum().backward()
-        found.append(given.grad)
-        assert (x.shape in saved) is not frozen
-        saved.clear()
-    assert torch.equal(found[0], found[1])
-    assert found[0].stride() == found[1].stride()
+    check_frozen_values(layer, x)
 
 
 def test_one_image_without_a_batch() -> None:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gossamer.errors import EngineError
-from gossamer.training import MEST, SET, Gradual, Method, RigL, Sparsifier, Static
+from gossamer.training import MEST, SET, Gradual, Method, Protection, RigL, Sparsifier, Static
 from gossamer.training.compact import CompactLayer, SparseLinear, compact_, dense_state_dict
 from gossamer.training.foresight import peak_counts
 from tests.training.compact.helpers import loss_of, net
@@ -358,6 +358,10 @@ def test_layers_that_do_not_fit_the_method_are_refused() -> None:
         Sparsifier(model, exchange(sparsity=0.5))
     with pytest.raises(EngineError, match="compact with the pattern unstructured"):
         Sparsifier(model, exchange("block:2x2"))
+    with pytest.raises(EngineError, match="expected a list of names, got the string"):
+        Sparsifier(model, exchange(), layers="2.weight")
+    with pytest.raises(EngineError, match=r"3\.wieght"):
+        Sparsifier(model, exchange(), protect=Protection(names=["3.wieght"]))
     with pytest.raises(EngineError, match="another Sparsifier"):
         (Sparsifier(model, exchange()), Sparsifier(model, exchange()))
     mask = torch.ones(8, 6, dtype=torch.bool)

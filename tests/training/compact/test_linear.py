@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gossamer.errors import EngineError, PatternError
 from gossamer.training.compact import CompactLayer, SparseLinear
+from tests.training.helpers import check_frozen_values
 
 CASES = [("unstructured", 40), ("block:2x1", 40), ("block:2x3", 36), ("2:4", 48)]
 
@@ -82,20 +83,7 @@ def test_no_gradient_is_made_that_nobody_needs() -> None:
 def test_frozen_values_need_no_input_and_give_its_gradient_in_its_layout(feature_major: bool) -> None:
     layer, x = layer_of(), torch.randn(40, 12, dtype=torch.float64)
     x = x.T.contiguous().T if feature_major else x
-    found, saved = [], []
-    for frozen in (False, True):
-        layer.values.requires_grad_(not frozen)
-        given = x.clone().requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda kept: (saved.append(kept.shape), kept)[1], lambda k: k
-        ):
-            y = layer(given)
-        y.pow(2).sum().backward()
-        found.append(given.grad)
-        assert (x.shape in saved) is not frozen
-        saved.clear()
-    assert torch.equal(found[0], found[1])
-    assert found[0].stride() == found[1].stride()
+    check_frozen_values(layer, x)
 
 
 def test_autocast_computes_in_float32() -> None:
