@@ -33,13 +33,10 @@ _SHORT = 65536  # so many columns have 16-bit indices
 _TILES = 1024  # native/training_matrix.h: tiles of lanes that stay in the second-level cache (kBlockBytes / kTileBytes)
 _BAND_ENTRIES = 24  # entries of a column that a band of rows should have, where the cache has room for it
 BIRTH_BYTES = 4  # int32, the step at which a weight was grown, where Adam counts the steps of each
-BIRTH_TENSORS = (
-    3  # float32 tensors that hold these and their list (below) of a compact weight: 10 bytes an entry
-)
-_LISTED_PLACE, _LISTED_STEP = (
-    4,
-    2,
-)  # of a recently grown weight in Adam's list: an index a dimension, and which step
+BIRTH_TENSORS = 3
+"""float32 tensors that hold these and their list (below) of a compact weight: 10 bytes an entry."""
+_LISTED_PLACE, _LISTED_STEP = 4, 2
+"""Bytes of a recently grown weight in Adam's list: an index a dimension, and which step."""
 
 
 @dataclass(frozen=True, kw_only=True)
